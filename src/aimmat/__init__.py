@@ -1,0 +1,103 @@
+"""Automatic image matting: train, compare and use networks that need no trimap.
+
+>>> import aimmat
+>>> predictor = aimmat.load("runs/full")  # doctest: +SKIP
+>>> matte = predictor("photo.jpg")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from aimmat import data, functional, images, inference, metrics, models, schema, tables, weights
+    from aimmat.inference import Predictor
+    from aimmat.schema import AimmatError
+
+__all__ = [
+    "AimmatError",
+    "Predictor",
+    "__version__",
+    "build",
+    "data",
+    "functional",
+    "images",
+    "inference",
+    "load",
+    "metrics",
+    "models",
+    "schema",
+    "tables",
+    "weights",
+]
+
+# `import albumentations` asks the package index for a newer version of itself unless this is set beforehand.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+def build(name: str, **switches: Any) -> nn.Module:
+    """Make a network with random weights.
+
+    Args:
+        name: the architecture, for example "aimnet".
+        switches: the constructor arguments of that architecture.
+
+    Returns:
+        The network: image (B, 3, H, W) in [0, 1] -> schema.Prediction.
+
+    Raises:
+        AimmatError: no such architecture or switch.
+    """
+    from aimmat import models
+
+    return models.build(name, **switches)
+
+
+def load(path: str | os.PathLike[str], device: str = "auto") -> Predictor:
+    """Make a Predictor from trained weights; it applies the strategy that they were tested with.
+
+    Args:
+        path: a run's folder, a checkpoint in it, or a `.safetensors` file of ours.
+        device: "auto" takes CUDA where there is one, else the CPU; or any name that torch knows.
+
+    Returns:
+        predictor(image) -> alpha matte (H, W); its network is `.net`.
+
+    Raises:
+        AimmatError: nothing that can be loaded lies there, or the device does not exist here.
+    """
+    from aimmat.inference import Predictor, build_strategy
+    from aimmat.weights import load_network
+
+    net, card = load_network(path)
+    return Predictor(net, build_strategy(**card.get("inference") or {"name": "hybrid"}), device)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public parts when they are first used, so that `import aimmat` costs nothing."""
+    if name == "__version__":
+        return _version()
+    if name == "Predictor":
+        return import_module("aimmat.inference").Predictor
+    if name == "AimmatError":
+        return import_module("aimmat.schema").AimmatError
+    if name in __all__:
+        return import_module(f"aimmat.{name}")
+    raise AttributeError(f"module 'aimmat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("aimmat")
+    except PackageNotFoundError:  # a bare checkout on the path
+        return "0+unknown"

@@ -1,0 +1,45 @@
+"""Fusion of the semantic map and the matting decoder's output into the final matte."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aimmat.schema import SemanticClass
+
+
+def fuse(semantic_logits: Tensor, matting: Tensor, hard: bool) -> Tensor:
+    """Final alpha matte: semantics where they are sure, the matting decoder's output in the transition.
+
+    Args:
+        semantic_logits: (B, 3, H, W), background, transition, foreground.
+        matting: the matting decoder's alpha, (B, 1, H, W), values in [0, 1].
+        hard: U is the likeliest class (0, 0.5 or 1), which gives the semantics no gradient, as the released code does;
+            otherwise U is the expected value of these three under the softmax.
+
+    Returns:
+        (B, 1, H, W), values in [0, 1].
+
+    Raises:
+        ValueError: the shapes do not belong together.
+
+    Source:
+        AIM paper, section 3.3, equation 2: alpha = (1 - 2 |U - 0.5|) M + 2 |U - 0.5| U.
+
+    >>> logits = torch.tensor([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]]).view(1, 3, 1, 3)
+    >>> fuse(logits, torch.full((1, 1, 1, 3), 0.25), hard=True)
+    tensor([[[[0.0000, 0.2500, 1.0000]]]])
+    """
+    batch, _, *size = matting.shape
+    if semantic_logits.shape != (batch, 3, *size) or matting.shape[1] != 1:
+        raise ValueError(
+            f"semantic_logits and matting must be (B, 3, H, W) and (B, 1, H, W), got {tuple(semantic_logits.shape)} "
+            f"and {tuple(matting.shape)}; resize one to the other's size first"
+        )
+    if hard:
+        label = semantic_logits.argmax(dim=1, keepdim=True)
+        return torch.where(label == SemanticClass.TRANSITION, matting, (label == SemanticClass.FOREGROUND).to(matting))
+    probability = semantic_logits.softmax(dim=1)
+    unified = 0.5 * probability[:, 1:2] + probability[:, 2:3]
+    sureness = 2 * (unified - 0.5).abs()
+    return (1 - sureness) * matting + sureness * unified

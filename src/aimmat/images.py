@@ -1,0 +1,157 @@
+"""Pictures and alpha mattes as files: every format that Pillow reads becomes plain uint8 arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from aimmat.schema import AimmatError
+
+T = TypeVar("T")
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")  # lower case
+
+
+def read_image(path: str | PathLike[str]) -> np.ndarray:
+    """Read a picture as RGB, turned the way its EXIF orientation says.
+
+    Grey, palette, CMYK and 16-bit files become 8-bit RGB. The colour of an RGBA file is returned as it is stored:
+    its alpha channel is left out, not composited. Colour profiles are ignored, an animation gives its first frame.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        AimmatError: the file is missing, unreadable, truncated or no image.
+    """
+    return _decode(path, to_rgb)
+
+
+def read_alpha(path: str | PathLike[str]) -> np.ndarray:
+    """Read an alpha matte: a grey file of 8 or 16 bits, or the alpha channel of a file that has one.
+
+    A file with three equal colour channels counts as grey, also when an opaque alpha channel (255 everywhere)
+    comes with it: many tools save grey mattes so.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (H, W) uint8, 0 transparent to 255 opaque. 16-bit grey is scaled by 255 / 65535 and rounded; of 16-bit
+        RGBA, Pillow keeps the upper byte, which is less than one level off.
+
+    Raises:
+        AimmatError: the file is missing, unreadable, truncated, no image, or coloured without an alpha channel.
+    """
+    return _decode(path, _to_alpha)
+
+
+def read_cutout(path: str | PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read a cut-out: the foreground's colour and its alpha channel from one file, colour not premultiplied.
+
+    Args:
+        path: the file, for example an RGBA PNG or WebP.
+
+    Returns:
+        Colour (H, W, 3) uint8 and alpha (H, W) uint8.
+
+    Raises:
+        AimmatError: the file is missing, unreadable, truncated, no image, or has no alpha channel.
+    """
+    return _decode(path, _to_cutout)
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Convert an opened picture to RGB, turned the way its EXIF orientation says; alpha is left out.
+
+    Args:
+        image: a Pillow image of any mode.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: the picture's values have no known range, or Pillow cannot convert its mode.
+    """
+    image = ImageOps.exif_transpose(image)
+    if _is_deep(image):
+        return np.repeat(_to_8_bit(image)[..., None], 3, axis=2)
+    if "transparency" in image.info:  # Pillow warns when it drops a palette's transparency on the way to RGB
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def _to_alpha(image: Image.Image) -> np.ndarray:
+    if _is_deep(image):
+        return _to_8_bit(ImageOps.exif_transpose(image))
+    colour, grey = to_rgb(image), image.mode in ("1", "L")
+    alpha = None if grey or not image.has_transparency_data else _to_cutout(image)[1]
+    if alpha is not None and alpha.min() < 255:
+        return alpha
+    if grey or (colour == colour[..., :1]).all():
+        return colour[..., 0]
+    if alpha is not None:
+        return alpha
+    raise ValueError("it is in colour and has no alpha channel; give a grey matte or a file with an alpha channel")
+
+
+def _to_cutout(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    if not image.has_transparency_data:
+        raise ValueError(f"it has no alpha channel (its mode is {image.mode}); save the cut-out as an RGBA PNG")
+    rgba = np.array(ImageOps.exif_transpose(image).convert("RGBA"))
+    return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a pixel is one number of more than 8 bits; Pillow would clip it, not scale it."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _to_8_bit(image: Image.Image) -> np.ndarray:
+    """Scale 16-bit integers (also those that Pillow holds in 32 bits) or floats in [0, 1] to 0..255, rounded."""
+    values = np.asarray(image).astype(np.float64)
+    highest, name = (1.0, "floating-point numbers") if image.mode == "F" else (65535.0, "integers")
+    if not (values.min() >= 0 and values.max() <= highest):  # so written, NaN is refused too
+        raise ValueError(
+            f"its {name} must lie in [0, {highest:g}], got {values.min():g} to {values.max():g}; "
+            f"save it with 8 or 16 bits"
+        )
+    return np.rint(values * (255 / highest)).astype(np.uint8)
+
+
+def _decode(path: str | PathLike[str], convert: Callable[[Image.Image], T]) -> T:
+    """Open, decode and convert a file; every failure becomes one sentence that names it."""
+    try:
+        with Path(path).open("rb") as file, Image.open(file) as image:
+            try:
+                image.load()
+            except Exception as error:  # each of Pillow's decoders has its own kinds of complaint
+                raise AimmatError(
+                    f"cannot read {path}: the file is truncated or damaged ({_one_line(error)}); "
+                    f"copy or download it again"
+                ) from error
+            return convert(image)
+    except FileNotFoundError as error:
+        raise AimmatError(f"cannot read {path}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise AimmatError(
+            f"cannot read {path}: its content is no image in a format that Pillow knows; give a PNG, JPEG, WebP or TIFF"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise AimmatError(f"cannot read {path}: {_one_line(error)}; shrink the picture first") from error
+    except OSError as error:
+        raise AimmatError(f"cannot read {path}: {error.strerror or _one_line(error)}") from error
+    except ValueError as error:
+        raise AimmatError(f"cannot use {path}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

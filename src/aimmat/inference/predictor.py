@@ -1,0 +1,105 @@
+"""From a picture in any form to its alpha matte as an array."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from aimmat.images import read_image, to_rgb
+from aimmat.inference.strategies import Hybrid, Strategy
+from aimmat.schema import AimmatError
+
+Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
+
+
+class Predictor:
+    """A network and a strategy, ready to predict; the network is put into evaluation mode on the device.
+
+    Args:
+        net: a network that gives a schema.Prediction and states its `stride`.
+        strategy: strategy(net, image) -> Prediction at the image's own size; None takes Hybrid().
+        device: "auto" takes CUDA where there is one, else the CPU; or any name that torch knows.
+
+    Raises:
+        AimmatError: the device does not exist here.
+    """
+
+    def __init__(self, net: nn.Module, strategy: Strategy | None = None, device: str | torch.device = "auto") -> None:
+        self.device = _device(device)
+        self.net = net.to(self.device).eval()
+        self.strategy = Hybrid() if strategy is None else strategy
+
+    @torch.inference_mode()
+    def __call__(self, image: Picture) -> np.ndarray:
+        """Predict the alpha matte of one picture.
+
+        Args:
+            image: one of
+                a path or a Pillow image of any mode, turned the way its EXIF orientation says;
+                an array (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1];
+                a tensor (3, H, W) or (1, 3, H, W), uint8 or float in [0, 1].
+                Colours are RGB; an alpha channel that comes with them is left out, not composited.
+
+        Returns:
+            (H, W) float32 in [0, 1], at the picture's own size.
+
+        Raises:
+            AimmatError: the file cannot be read.
+            ValueError: an array or tensor of another shape or type, or with values that are out of range or NaN.
+            TypeError: none of these forms.
+        """
+        alpha = self.strategy(self.net, _batch(image).to(self.device)).alpha
+        return alpha[0, 0].float().cpu().numpy()
+
+
+def _device(name: str | torch.device) -> torch.device:
+    """Resolve "auto" and try the device out: torch only notices a missing one when it is used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise AimmatError(f"cannot compute on the device {str(name)!r} ({reason}); use 'auto' or 'cpu'") from error
+
+
+def _batch(image: Picture) -> Tensor:
+    """(1, 3, H, W) float in [0, 1]."""
+    if isinstance(image, Tensor):
+        return _batch_from_tensor(image)
+    if isinstance(image, str | PathLike):
+        image = read_image(image)
+    elif isinstance(image, Image.Image):
+        image = to_rgb(image)
+    elif not isinstance(image, np.ndarray):
+        raise TypeError(f"image must be a path, a Pillow image, an array or a tensor, got {type(image).__name__}")
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    if image.ndim != 3 or image.shape[2] not in (3, 4) or image.size == 0:
+        raise ValueError(
+            f"an array must be (H, W), (H, W, 3) or (H, W, 4) with at least one pixel, got {image.shape}; "
+            f"one that is (3, H, W) becomes so with array.transpose(1, 2, 0)"
+        )
+    return _batch_from_tensor(torch.from_numpy(image[..., :3].transpose(2, 0, 1).copy()))
+
+
+def _batch_from_tensor(image: Tensor) -> Tensor:
+    batch = image if image.ndim == 4 else image[None]
+    if batch.ndim != 4 or batch.shape[:2] != (1, 3) or batch.numel() == 0:
+        raise ValueError(
+            f"a tensor must be (3, H, W) or (1, 3, H, W) with at least one pixel, got {tuple(image.shape)}; "
+            f"predict the pictures of a batch one by one"
+        )
+    if batch.dtype in (torch.uint8, torch.uint16):
+        return batch.float() / torch.iinfo(batch.dtype).max
+    if not batch.is_floating_point():
+        raise ValueError(f"values must be uint8, uint16, or floating-point numbers in [0, 1], got {batch.dtype}")
+    batch = batch.float()
+    low, high = (bound.item() for bound in batch.aminmax())
+    if not (low >= 0 and high <= 1):  # so written, NaN is refused too
+        raise ValueError(f"floating-point values must lie in [0, 1], got {low:g} to {high:g}; divide 0..255 by 255")
+    return batch

@@ -1,0 +1,209 @@
+"""How a network sees a picture of any size: shrunk once (Resize), or once per decoder (Hybrid)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aimmat.functional.fusion import fuse
+from aimmat.schema import AimmatError, Prediction
+
+Strategy = Callable[[nn.Module, Tensor], Prediction]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Shrink the picture, run the network once and stretch what it says back to the picture's size.
+
+    Args:
+        scale: sides of the network's input over sides of the picture; the released AIM code uses 1/4.
+        size: side of a square network input in pixels, whatever the picture's shape, as in the paper's DUTS
+            pre-training (320); None uses `scale`.
+        max_side: longest side that the network sees, in pixels.
+
+    Source:
+        The RESIZE test of the released GFM and AIM code.
+    """
+
+    scale: float = 1 / 4
+    size: int | None = None
+    max_side: int = 1600
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "scale", "size", "max_side")
+
+    def __call__(self, net: nn.Module, image: Tensor) -> Prediction:
+        """Predict at the picture's own size.
+
+        Args:
+            net: gives a Prediction and states its `stride`.
+            image: (B, 3, H, W) in [0, 1].
+
+        Returns:
+            The prediction, every map (B, *, H, W).
+        """
+        _check_image(image)
+        stride = cast(int, net.stride)
+        height, width = image.shape[-2:]
+        if self.size is None:
+            seen = working_size(height, width, self.scale, stride, self.max_side)
+        else:
+            seen = working_size(self.size, self.size, 1, stride, self.max_side)
+        return _stretch(net(_resize(image, seen)), (height, width))
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """Take the semantic decoder's word from a smaller picture, the matting decoder's from a larger one, and fuse.
+
+    Context is judged better when the whole subject fits the receptive field, detail when it is large. Both maps are
+    resized to the picture's own size and fused there by equation 2. What is resized of the semantic decoder is the
+    probability of each class, so a hard fusion follows the smooth contour where the winner changes and known pixels
+    stay known; the released code resizes grey levels instead and so widens the transition by about a coarse pixel.
+
+    A network without one of the two decoders is run once, at `matting_scale`, as by Resize.
+
+    Args:
+        semantic_scale: sides of the input for the semantic decoder over sides of the picture.
+        matting_scale: the same for the matting decoder. The paper gives "1/3 and 1/4, respectively" and does not say
+            which is which; the smaller goes to the semantic decoder, as in the released code (there 1/4 and 1/2).
+        max_side: longest side that the network sees, in pixels.
+        fusion: how `functional.fuse` reads the classes, "hard" by the likeliest one, "soft" by their expected value.
+
+    Source:
+        AIM paper, sections 3.3 (equation 2) and 4.2; Li et al., GFM, IJCV 2022.
+    """
+
+    semantic_scale: float = 1 / 4
+    matting_scale: float = 1 / 3
+    max_side: int = 1600
+    fusion: Literal["hard", "soft"] = "hard"
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "semantic_scale", "matting_scale", "max_side")
+        if self.fusion not in ("hard", "soft"):
+            raise AimmatError(f'fusion must be "hard" or "soft", got {self.fusion!r}')
+
+    def __call__(self, net: nn.Module, image: Tensor) -> Prediction:
+        """Predict at the picture's own size.
+
+        Args:
+            net: gives a Prediction and states its `stride`.
+            image: (B, 3, H, W) in [0, 1].
+
+        Returns:
+            The prediction, every map (B, *, H, W).
+        """
+        _check_image(image)
+        stride = cast(int, net.stride)
+        height, width = image.shape[-2:]
+        fine_size = working_size(height, width, self.matting_scale, stride, self.max_side)
+        coarse_size = working_size(height, width, self.semantic_scale, stride, self.max_side)
+
+        fine = net(_resize(image, fine_size))
+        if fine.semantic is None or fine.matting is None:
+            return _stretch(fine, (height, width))
+        coarse = fine if coarse_size == fine_size else net(_resize(image, coarse_size))
+
+        semantic = _stretch_classes(coarse.semantic, (height, width))
+        matting = _stretch_alpha(fine.matting, (height, width))
+        return Prediction(semantic, matting, fuse(semantic, matting, hard=self.fusion == "hard"))
+
+
+def build_strategy(name: str, **options: Any) -> Strategy:
+    """Make a strategy from its name and options, as a config or a checkpoint states them.
+
+    Args:
+        name: "resize" or "hybrid".
+        options: the constructor arguments of Resize or Hybrid.
+
+    Returns:
+        A callable, strategy(net, image) -> Prediction.
+
+    Raises:
+        AimmatError: unknown name, unknown option, or a value out of range.
+
+    >>> build_strategy("hybrid", matting_scale=0.5)
+    Hybrid(semantic_scale=0.25, matting_scale=0.5, max_side=1600, fusion='hard')
+    """
+    strategies: dict[str, type[Resize | Hybrid]] = {"resize": Resize, "hybrid": Hybrid}
+    if name not in strategies:
+        raise AimmatError(f"no inference strategy is called {name!r}; choose one of {', '.join(strategies)}")
+    known = [field.name for field in fields(strategies[name])]
+    if unknown := sorted(set(options) - set(known)):
+        raise AimmatError(f"the strategy {name} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
+    return strategies[name](**options)
+
+
+def working_size(height: int, width: int, scale: float, stride: int, max_side: int) -> tuple[int, int]:
+    """Size at which a network sees a picture: scaled, the long side capped, each side a multiple of the stride.
+
+    Each side goes to the nearest multiple, at least one stride, so the aspect ratio is kept as far as that allows.
+
+    Args:
+        height, width: the picture's size in pixels.
+        scale: wanted size over the picture's size.
+        stride: what the network's input sides must be a multiple of.
+        max_side: longest side in pixels.
+
+    Returns:
+        Height and width in pixels.
+
+    >>> working_size(1080, 1620, 1 / 4, stride=32, max_side=1600)
+    (256, 416)
+    >>> working_size(4000, 6000, 1 / 2, stride=32, max_side=1600)  # the released code makes this 1600 x 1600
+    (1056, 1600)
+    """
+    longest = max(max_side // stride, 1) * stride
+    scale = min(scale, longest / max(height, width))
+    tall, wide = (max(int(side * scale / stride + 0.5), 1) * stride for side in (height, width))
+    return tall, wide
+
+
+def _stretch(prediction: Prediction, size: tuple[int, int]) -> Prediction:
+    semantic, matting, alpha = prediction
+    return Prediction(
+        None if semantic is None else _stretch_classes(semantic, size),
+        None if matting is None else _stretch_alpha(matting, size),
+        _stretch_alpha(alpha, size),
+    )
+
+
+def _stretch_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize the class probabilities; returned as their logarithms, which are logits again."""
+    probabilities = _resize(logits.float().softmax(dim=1), size)
+    return probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+def _stretch_alpha(alpha: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize; rounding may lead a last digit out of [0, 1], so it is clamped."""
+    return _resize(alpha.float(), size).clamp(0, 1)
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize bilinearly, with a low-pass filter where a side shrinks."""
+    if maps.shape[-2:] == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", antialias=True)
+
+
+def _check_image(image: Tensor) -> None:
+    if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0 or not image.is_floating_point():
+        raise ValueError(
+            f"image must be a float batch (B, 3, H, W) with values in [0, 1], got {tuple(image.shape)} {image.dtype}; "
+            f"a bare (3, H, W) picture becomes one with image[None]"
+        )
+
+
+def _check_positive(strategy: Resize | Hybrid, *names: str) -> None:
+    for name in names:
+        value = getattr(strategy, name)
+        if name == "size" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise AimmatError(f"{name} of the strategy must be a number above 0, got {value!r}")

@@ -1,0 +1,94 @@
+"""The composite losses of the two stages, as named and weighted terms."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from aimmat.functional import alpha_loss, composition_loss, laplacian_loss, semantic_loss
+from aimmat.schema import Batch, Prediction, SemanticClass
+
+
+class MattingLoss(nn.Module):
+    """Losses of a three-part matting network (paper, sections 3.2 and 3.3); a weight of 0 leaves its term out.
+
+    | term | of | over |
+    | --- | --- | --- |
+    | semantic | cross-entropy of the semantic decoder | all pixels |
+    | matting_alpha, matting_laplacian | the matting decoder's alpha | the transition of the semantic target |
+    | fused_alpha, fused_laplacian, fused_composition | the final alpha | all pixels |
+
+    The defaults are those of the matting stage; saliency pre-training leaves out the Laplacian and composition terms,
+    as the release does.
+
+    Args:
+        semantic: weight of the term, as are all others.
+        matting_alpha: weight.
+        matting_laplacian: weight.
+        fused_alpha: weight.
+        fused_laplacian: weight.
+        fused_composition: weight; needs the layers that the picture was composited from.
+    """
+
+    def __init__(
+        self,
+        semantic: float = 1.0,
+        matting_alpha: float = 1.0,
+        matting_laplacian: float = 1.0,
+        fused_alpha: float = 1.0,
+        fused_laplacian: float = 1.0,
+        fused_composition: float = 1.0,
+    ) -> None:
+        super().__init__()
+        weights = {
+            "semantic": semantic,
+            "matting_alpha": matting_alpha,
+            "matting_laplacian": matting_laplacian,
+            "fused_alpha": fused_alpha,
+            "fused_laplacian": fused_laplacian,
+            "fused_composition": fused_composition,
+        }
+        self.weights = {name: weight for name, weight in weights.items() if weight}
+
+    def forward(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """Weighted terms, each a scalar; a part that the network does not have has no term."""
+        return {
+            name: weight * self._term(name, prediction, batch)
+            for name, weight in self.weights.items()
+            if not (name == "semantic" and prediction.semantic is None)
+            and not (name.startswith("matting") and prediction.matting is None)
+        }
+
+    def _term(self, name: str, prediction: Prediction, batch: Batch) -> Tensor:
+        alpha, target = batch["alpha"], batch["semantic"]
+        transition = target == SemanticClass.TRANSITION
+        match name:
+            case "semantic":
+                assert prediction.semantic is not None
+                return semantic_loss(prediction.semantic, target)
+            case "matting_alpha":
+                assert prediction.matting is not None
+                return alpha_loss(prediction.matting, alpha, transition)
+            case "matting_laplacian":
+                assert prediction.matting is not None
+                return laplacian_loss(prediction.matting, alpha, transition)
+            case "fused_alpha":
+                return alpha_loss(prediction.alpha, alpha)
+            case "fused_laplacian":
+                return laplacian_loss(prediction.alpha, alpha)
+            case _:
+                return composition_loss(prediction.alpha, batch["foreground"], batch["background"], batch["image"])
+
+
+def check_finite(terms: dict[str, Tensor], batch: Batch) -> None:
+    """Refuse to go on when a loss is not a number, and name the samples.
+
+    Raises:
+        FloatingPointError: a term is NaN or infinite.
+    """
+    bad = [name for name, term in terms.items() if not torch.isfinite(term.detach())]
+    if bad:
+        raise FloatingPointError(
+            f"the loss terms {', '.join(bad)} are not finite on the samples {', '.join(batch['name'])}; "
+            f"lower the learning rate, or train in 32-bit precision"
+        )

@@ -1,0 +1,6 @@
+"""Metrics over a test set: each picture measured, then averaged over pictures, types and categories."""
+
+from aimmat.functional.metrics import measure
+from aimmat.metrics.matting import METRICS, MattingMetrics
+
+__all__ = ["METRICS", "MattingMetrics", "measure"]

@@ -1,0 +1,349 @@
+"""`python -m aimmat.train`: the stages, the test, the tables and the gallery of one run, composed by Hydra."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing albumentations asks the package index otherwise
+
+import hydra
+import lightning
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger, WandbLogger
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from aimmat.console import guarded, keep_memory
+from aimmat.lit import MattingDataModule, MattingModule, SaveOnExit, TestPictures
+from aimmat.lit.constants import constant_rows
+from aimmat.metrics import METRICS
+from aimmat.schema import AimmatError, Row
+from aimmat.tables import gallery_html, gallery_png, results_table, write_file, write_rows
+from aimmat.weights import load_network, save_network
+
+console = Console(highlight=False)
+
+
+def config_dir() -> Path:
+    """The folder of the configs: inside the package of a wheel, at the top of a checkout."""
+    package = Path(__file__).parent
+    return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
+
+
+def switches(config: DictConfig) -> dict[str, bool]:
+    """Which of the five switches of Table 3 are on."""
+    return {
+        "uni": config.data.compose.representation == "unified",
+        "tl": "saliency" in config.stages,
+        **{name: bool(config.model.get(name)) for name in ("mp", "se", "sa")},
+    }
+
+
+def run_name(config: DictConfig) -> str:
+    """What a run is called: its experiment, the switches that are on, its seed."""
+    on = "+".join(name for name, value in switches(config).items() if value) or "none"
+    return f"{config.task_name}-{on}-s{config.seed}"
+
+
+def run_tags(config: DictConfig) -> list[str]:
+    """What a run is found by: its data set, its network, the switches that are on, and what `tags` adds."""
+    on = [name for name, value in switches(config).items() if value]
+    return [config.data_name, config.model.name, *on, *config.tags]
+
+
+OmegaConf.register_new_resolver("run_name", lambda *, _root_: run_name(_root_), replace=True)
+OmegaConf.register_new_resolver("run_tags", lambda *, _root_: run_tags(_root_), replace=True)
+
+
+def run(config: DictConfig) -> float:
+    """Train the stages one after the other, test, and write what the run leaves.
+
+    Args:
+        config: composed from `conf/train.yaml`.
+
+    Returns:
+        SAD of the test, thousands of pixels, for sweepers that look for the least.
+
+    Raises:
+        AimmatError: something in the config or the data that a user can mend.
+        KeyboardInterrupt: Ctrl-C; its text says how to go on.
+    """
+    output = Path(config.paths.output_dir)
+    OmegaConf.resolve(config)
+    check(config)
+    data = {name: _data(config, name) for name in config.stages}  # every stage's, before any time is spent
+    write_file(output / "config.yaml", OmegaConf.to_yaml(config))
+    loggers: list[Logger] = [instantiate(logger) for logger in config.logger.values() if logger]
+    failed = True
+    try:
+        _describe(loggers, config, output)
+        weights: Mapping[str, torch.Tensor] | None = None
+        if config.init:
+            weights = load_network(config.init)[0].state_dict()
+        for name in config.stages:
+            weights = _train(config, name, data[name], loggers, weights, output)
+        sad = _test(config, data[config.stages[-1]], loggers, weights, output)
+        failed = False
+        return sad
+    finally:
+        if any(isinstance(logger, WandbLogger) for logger in loggers):
+            import wandb
+
+            wandb.finish(exit_code=int(failed))  # an open run would swallow the next job of a sweep
+
+
+def check(config: DictConfig) -> None:
+    """Refuse what Hydra lets through.
+
+    Raises:
+        AimmatError: a stage that is not defined, or a number that is none.
+    """
+    if unknown := [name for name in config.stages if name not in config.stage]:
+        raise AimmatError(f"stages names {', '.join(unknown)}; the stages defined are {', '.join(config.stage)}")
+    if not config.stages:
+        raise AimmatError(f"stages is empty; name at least one of {', '.join(config.stage)}")
+    numbers = {
+        "seed": config.seed,
+        "data.batch_size": config.data.batch_size,
+        "data.num_workers": config.data.num_workers,
+    }
+    numbers |= {f"stage.{name}.max_epochs": config.stage[name].max_epochs for name in config.stages}
+    if config.trainer.max_epochs is not None:
+        numbers["trainer.max_epochs"] = config.trainer.max_epochs
+    for name in config.stages:
+        rate = config.stage[name].optimizer.lr
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
+            raise AimmatError(f"stage.{name}.optimizer.lr must be a number above 0, got {rate!r}")
+    for key, value in numbers.items():
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or value < (1 if key.endswith(("epochs", "size")) else 0)
+        ):
+            raise AimmatError(f"{key} must be a whole number, 1 or more for epochs and sizes, got {value!r}")
+
+
+def _data(config: DictConfig, stage: str) -> MattingDataModule:
+    """The run's data with the stage's own settings laid over it."""
+    return instantiate(OmegaConf.merge(config.data, config.stage[stage].data))  # type: ignore[no-any-return]
+
+
+def _module(config: DictConfig, stage: str | None, weights: Mapping[str, torch.Tensor] | None) -> MattingModule:
+    plain: Any = OmegaConf.to_container(config)
+    parts = {}
+    if stage is not None:
+        settings = config.stage[stage]
+        parts = {key: instantiate(settings[key]) for key in ("loss", "optimizer", "schedule")}
+        parts["prefix"] = "" if stage == config.stages[-1] else f"{stage}/"
+    module = MattingModule(plain["model"], plain["inference"], **parts)
+    if weights is not None:
+        module.net.load_state_dict(weights)
+    if config.channels_last:
+        module.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
+def _trainer(
+    config: DictConfig, folder: Path, loggers: list[Logger], callbacks: list, epochs: int
+) -> lightning.Trainer:
+    return instantiate(  # type: ignore[no-any-return]
+        config.trainer, logger=loggers or False, callbacks=callbacks, default_root_dir=str(folder), max_epochs=epochs
+    )
+
+
+def _train(
+    config: DictConfig,
+    stage: str,
+    data: MattingDataModule,
+    loggers: list[Logger],
+    weights: Mapping[str, torch.Tensor] | None,
+    output: Path,
+) -> Mapping[str, torch.Tensor]:
+    """Train one stage, or take what an earlier try of the same run left of it; returns the network's weights."""
+    folder = output / stage
+    done = folder / "model.safetensors"
+    if done.exists():
+        console.print(f"stage {stage} is done: {done}")
+        return load_network(done)[0].state_dict()
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    epochs = min(config.stage[stage].max_epochs, config.trainer.max_epochs or sys.maxsize)
+    module = _module(config, stage, weights)
+    checkpoints = folder / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    left_out = {"checkpoint"} if loggers else {"checkpoint", "lr"}  # Lightning refuses to monitor for nobody
+    callbacks = [instantiate(found) for name, found in config.callbacks.items() if found and name not in left_out]
+    callbacks.append(SaveOnExit(checkpoints))
+    if config.callbacks.checkpoint:
+        callbacks.append(instantiate(config.callbacks.checkpoint, dirpath=checkpoints))
+    trainer = _trainer(config, folder, loggers, callbacks, epochs)
+    batches = len(data.train_dataloader())
+    size = config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    console.print(f"stage {stage}: {epochs} epochs of {batches} batches, {size} pictures a step")
+    try:
+        trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        where = (
+            f"in epoch {trainer.current_epoch + 1} of stage {stage}, checkpoint {last}"
+            if last.exists()
+            else "before the first step"
+        )
+        raise KeyboardInterrupt(f"{where}; go on with: python -m aimmat.train resume={output}") from None
+    save_network(done, module.net, _card(config, stage))
+    return module.net.state_dict()
+
+
+def _test(
+    config: DictConfig,
+    data: MattingDataModule,
+    loggers: list[Logger],
+    weights: Mapping[str, torch.Tensor] | None,
+    output: Path,
+) -> float:
+    """Test the trained network and write rows, tables, gallery and weights into the run's folder."""
+    module = _module(config, None, weights)
+    pictures = TestPictures()
+    progress = [instantiate(config.callbacks.progress)] if config.callbacks.get("progress") else []
+    trainer = _trainer(config, output, loggers, [pictures, *progress], 1)
+    trainer.test(module, data, verbose=False)
+    sad = float(trainer.callback_metrics["test/sad"])
+    if not trainer.is_global_zero:
+        return sad
+    methods: dict[str, list[Row]] = {f"{config.model.name}, this run": module.rows}
+    if config.constants:
+        with console.status("measuring the constant predictors"):
+            constants = constant_rows(data)
+        methods |= constants
+    table = results_table(methods)
+    write_rows(output / "rows.csv", module.rows)
+    write_file(output / "tables.md", table.to_markdown())
+    write_file(output / "tables.tex", table.to_latex())
+    gallery_png(output / "gallery.png", pictures.items)
+    command = shlex.join(["python", "-m", "aimmat.train", *sys.argv[1:]])
+    gallery_html(
+        output / "gallery.html",
+        pictures.items,
+        title=run_name(config),
+        summary=table,
+        config=config.task_name,
+        command=command,
+    )
+    save_network(output / "model.safetensors", module.net, _card(config, config.stages[-1]))
+    console.print(table.to_console())
+    for name, what in _LEFT.items():
+        if (output / name).exists():
+            console.print(f"  {output / name}  [dim]{what}[/dim]", soft_wrap=True)
+    return sad
+
+
+_LEFT = {
+    "rows.csv": "a line an image: type, category, every metric",
+    "tables.md": "the tables in Markdown",
+    "tables.tex": "the tables in LaTeX",
+    "gallery.png": "input, trimap, matting output, alpha, truth, error",
+    "gallery.html": "the same as a page",
+    "config.yaml": "every setting, resolved",
+    "model.safetensors": "the weights: aimmat.load(...)",
+}
+
+
+def _card(config: DictConfig, stage: str) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config)
+    return {"model": plain["model"], "inference": plain["inference"], "stage": stage, "run": run_name(config)}
+
+
+def _describe(loggers: list[Logger], config: DictConfig, output: Path) -> None:
+    """Tell the loggers what the run is."""
+    settings: Any = OmegaConf.to_container(config)
+    settings["git"] = _revision()
+    for logger in loggers:
+        logger.log_hyperparams(settings)
+        if isinstance(logger, WandbLogger):
+            for split in ("val", "test"):
+                for metric in METRICS:
+                    logger.experiment.define_metric(f"{split}/{metric}", summary="min")
+            write_file(output / "wandb_run_id.txt", logger.experiment.id)
+
+
+def _revision() -> str:
+    """Commit of the checkout that the package lies in, with a + where it was changed; empty outside one."""
+
+    def git(*arguments: str) -> str:
+        call = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _quiet() -> None:
+    """Leave out what the libraries say at every start and nobody can act on."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*tensorboardX.*",
+        ".*`anonymous`.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+_failure: list[Exception] = []
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
+def _hydra(config: DictConfig) -> float | None:
+    try:
+        return run(config)
+    except Exception as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise  # Hydra notes which job failed, goes on with the next and raises at the end
+        _failure.append(error)
+        return None
+
+
+def _resumed(arguments: list[str]) -> list[str]:
+    """With `resume=RUN`: that run's own arguments, then these, in that run's folder."""
+    folders = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    if not folders:
+        return arguments
+    folder = Path(folders[-1])
+    overrides = folder / ".hydra" / "overrides.yaml"
+    if not overrides.is_file():
+        raise AimmatError(
+            f"{folder.absolute()} is not a run's folder: it has no .hydra/overrides.yaml; name the folder of a run"
+        )
+    return [*OmegaConf.to_object(OmegaConf.load(overrides)), *arguments, f"hydra.run.dir={folder}"]  # type: ignore[misc]
+
+
+def main() -> int:
+    """Entry point; see `python -m aimmat.train --help`."""
+    keep_memory()
+    _quiet()
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach `guarded`, which makes one sentence of them
+
+    def command() -> None:
+        sys.argv[1:] = _resumed(sys.argv[1:])
+        _failure.clear()
+        _hydra()
+        if _failure:
+            raise _failure[0]
+
+    return guarded(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aimmat.images import read_alpha, read_cutout, read_image, to_rgb
+from aimmat.schema import AimmatError
+
+RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+GREY = RGB[..., 0]
+RGBA = np.dstack([RGB, RGB[..., 1]])
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save_(array, name="picture.png", mode=None, **options):
+        image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+        path = tmp_path / name
+        (image if mode is None else image.convert(mode)).save(path, **options)
+        return path
+
+    return save_
+
+
+def test_rgb_is_returned_as_stored(save):
+    np.testing.assert_array_equal(read_image(save(RGB)), RGB)
+
+
+def test_the_colour_of_rgba_is_returned_without_its_alpha(save):
+    np.testing.assert_array_equal(read_image(save(RGBA)), RGB)
+
+
+def test_grey_of_8_and_16_bits_and_floats_is_the_same_picture(save):
+    expected = np.dstack([GREY, GREY, GREY])
+    np.testing.assert_array_equal(read_image(save(GREY)), expected)
+    np.testing.assert_array_equal(read_image(save(GREY.astype(np.uint16) * 257)), expected)
+    np.testing.assert_array_equal(read_image(save((GREY / 255).astype(np.float32), "float.tiff")), expected)
+
+
+def test_palettes_give_their_colours_with_and_without_transparency(save):
+    image = Image.fromarray(RGB).quantize(64)  # 35 pixels fit into 64 colours
+    np.testing.assert_array_equal(read_image(save(image)), np.array(image.convert("RGB")))
+    half = save(image, "half.png", transparency=bytes([128] * 64))
+    np.testing.assert_array_equal(read_image(half), np.array(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "CMYK"])
+def test_other_modes_become_rgb(save, mode):
+    image = Image.fromarray(GREY).convert("RGB" if mode == "CMYK" else "L").convert(mode)
+    path = save(image, "picture.tiff")
+    np.testing.assert_array_equal(read_image(path), np.array(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_to_colour_and_alpha(save, orientation):
+    # EXIF 2.32, tag 0x0112: which corner of the scene the first row and column of the file show.
+    turned = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+        8: np.rot90,
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(RGBA, exif=exif)
+    np.testing.assert_array_equal(read_image(path), turned(RGB))
+    np.testing.assert_array_equal(read_alpha(path), turned(RGBA[..., 3]))
+    colour, alpha = read_cutout(path)
+    np.testing.assert_array_equal(np.dstack([colour, alpha]), turned(RGBA))
+    np.testing.assert_array_equal(to_rgb(Image.open(path)), turned(RGB))
+    deep = save(GREY.astype(np.uint16) * 257, "deep.png", exif=exif)
+    np.testing.assert_array_equal(read_alpha(deep), turned(GREY))
+
+
+def test_a_jpeg_is_read(save):
+    flat = np.full((16, 16, 3), (200, 40, 90), dtype=np.uint8)
+    assert np.abs(read_image(save(flat, "flat.jpg")).astype(int) - flat).max() <= 2  # JPEG rounds in YCbCr
+
+
+def test_alpha_comes_from_grey_files_of_any_kind(save):
+    np.testing.assert_array_equal(read_alpha(save(GREY)), GREY)
+    np.testing.assert_array_equal(read_alpha(save(np.dstack([GREY] * 3))), GREY)
+    np.testing.assert_array_equal(read_alpha(save(np.dstack([GREY] * 3 + [np.full_like(GREY, 255)]))), GREY)
+    np.testing.assert_array_equal(read_alpha(save(Image.fromarray(GREY).convert("P"))), GREY)
+    np.testing.assert_array_equal(read_alpha(save(GREY > 99)), np.where(GREY > 99, 255, 0))
+    keyed = save(GREY, "keyed.png", transparency=int(GREY[0, 0]))  # one grey declared transparent is no matte
+    np.testing.assert_array_equal(read_alpha(keyed), GREY)
+
+
+def test_16_bit_alpha_is_scaled_and_rounded(save):
+    deep = np.array([[0, 128, 129, 32767, 32768, 65406, 65407, 65535]], dtype=np.uint16)
+    # 65535 / 255 = 257 steps per level: 128 is below half a level, 129 above; 32767 / 257 = 127.498
+    np.testing.assert_array_equal(read_alpha(save(deep)), [[0, 0, 1, 127, 128, 254, 255, 255]])
+
+
+def test_alpha_comes_from_the_alpha_channel_where_there_is_one(save):
+    np.testing.assert_array_equal(read_alpha(save(RGBA)), RGBA[..., 3])
+    np.testing.assert_array_equal(read_alpha(save(np.dstack([GREY, RGB[..., 2]]))), RGB[..., 2])
+    opaque = np.dstack([RGB, np.full_like(GREY, 255)])
+    assert (read_alpha(save(opaque)) == 255).all()
+    palette = Image.fromarray(np.zeros((2, 2), dtype=np.uint8)).convert("P")
+    palette.putpixel((1, 0), 1)
+    path = save(palette, "palette.png", transparency=bytes([0, 77]))
+    np.testing.assert_array_equal(read_alpha(path), [[0, 77], [0, 0]])
+
+
+def test_a_cutout_is_colour_and_alpha(save):
+    for name in ("cut.png", "cut.webp"):
+        colour, alpha = read_cutout(save(RGBA, name, lossless=True, exact=True))
+        np.testing.assert_array_equal(colour, RGB)
+        np.testing.assert_array_equal(alpha, RGBA[..., 3])
+
+
+def test_a_coloured_file_without_alpha_is_no_matte_and_no_cutout(save):
+    path = save(RGB)
+    with pytest.raises(AimmatError, match=re.escape(f"cannot use {path}: it is in colour and has no alpha channel")):
+        read_alpha(path)
+    with pytest.raises(AimmatError, match=re.escape(f"cannot use {path}: it has no alpha channel (its mode is RGB)")):
+        read_cutout(path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_alpha, read_cutout])
+@pytest.mark.parametrize(
+    ("name", "mode"), [("a.png", "RGBA"), ("a.jpg", "RGB"), ("a.webp", "RGBA"), ("a.tiff", "RGBA")]
+)
+def test_a_truncated_file_is_named(save, read, name, mode):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    path = save(noise, name, "RGB" if name == "a.jpg" else "RGBA")
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(AimmatError, match=re.escape(str(path))) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_pictures_are_named(tmp_path, save):
+    empty, text = tmp_path / "empty.png", tmp_path / "text.png"
+    empty.touch()
+    text.write_text("a photograph of a cat")
+    for path, message in [
+        (tmp_path / "none.png", "no such file"),
+        (tmp_path, "Is a directory"),
+        (empty, "its content is no image"),
+        (text, "its content is no image"),
+        (save(np.array([[0.0, 2.0]], dtype=np.float32), "two.tiff"), "must lie in [0, 1], got 0 to 2"),
+        (save(np.array([[0.0, np.nan]], dtype=np.float32), "nan.tiff"), "must lie in [0, 1], got nan to nan"),
+        (save(np.array([[0, 70000]], dtype=np.int32), "deep.tiff"), "must lie in [0, 65535], got 0 to 70000"),
+    ]:
+        with pytest.raises(AimmatError, match=re.escape(str(path)) + ".*" + re.escape(message)):
+            read_image(path)
+
+
+def test_a_picture_too_large_to_open_safely_is_refused(save, monkeypatch):
+    path = save(RGB)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow refuses more than twice this
+    with pytest.raises(AimmatError, match=re.escape(f"cannot read {path}: Image size (35 pixels) exceeds limit")):
+        read_image(path)

@@ -1,0 +1,289 @@
+"""The training command: what it composes, what it leaves, what it says when something is wrong."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, get_method
+from omegaconf import OmegaConf
+
+import aimmat
+from aimmat.tables import read_rows
+from aimmat.train import config_dir, main, run_name, switches
+
+# one small epoch: 8 scenes of 64 pixels, the narrowest network
+SMALL = [
+    "data=synthetic",
+    "data.train.source.size=64",
+    "data.train.source.length=8",
+    "data.val.source.length=2",
+    "data.val.source.size=64",
+    "data.test.source.length=3",
+    "data.test.source.size=64",
+    "data.batch_size=4",
+    "data.num_workers=0",
+    "model.width=0.0625",
+    "inference.semantic_scale=1",
+    "inference.matting_scale=1",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+]
+
+
+def train(*arguments, cwd, **environment):
+    """Run the command as a user does."""
+    call = [sys.executable, "-m", "aimmat.train", *arguments]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"} | environment
+    return subprocess.run(call, cwd=cwd, env=env, capture_output=True, text=True, timeout=240)
+
+
+def train_here(arguments, cwd, monkeypatch, capsys):
+    """The same in this process, for what ends before any training: exit code and stderr."""
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    code = main()
+    return code, capsys.readouterr().err
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def choices(group):
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of both stages."""
+    cwd = tmp_path_factory.mktemp("run")
+    done = train(*SMALL, "hydra.run.dir=out", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd / "out", done
+
+
+# what the configs compose
+
+
+@pytest.mark.parametrize("group", ["experiment", "ablation", "data", "inference", "logger", "callbacks", "trainer"])
+def test_every_choice_of_a_group_composes(group):
+    for choice in choices(group):
+        composed(f"{group}={choice}")
+
+
+def test_every_target_resolves():
+    def targets(node):
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if key == "_target_":
+                    yield value
+                else:
+                    yield from targets(value)
+
+    for path in config_dir().rglob("*.yaml"):
+        for target in targets(OmegaConf.to_container(OmegaConf.load(path), resolve=False)):
+            assert get_class(target) if target.rsplit(".", 1)[-1][0].isupper() else get_method(target), (
+                f"{path}: {target}"
+            )
+
+
+# Table 3: the columns UNI TL MP SE SA of its eight rows
+TABLE_3 = {
+    "none": "",
+    "uni": "uni",
+    "uni_tl": "uni tl",
+    "uni_tl_mp": "uni tl mp",
+    "uni_tl_se": "uni tl se",
+    "uni_tl_sa": "uni tl sa",
+    "uni_tl_se_sa": "uni tl se sa",
+    "full": "uni tl mp se sa",
+}
+
+
+def test_the_ablation_rows_are_those_of_table_3():
+    assert choices("ablation") == sorted(TABLE_3)
+    for row, on in TABLE_3.items():
+        config = composed(f"ablation={row}")
+        assert {name for name, value in switches(config).items() if value} == set(on.split())
+
+
+def test_ablation_rows_differ_in_their_switches_alone():
+    plain = [OmegaConf.to_container(composed(f"ablation={row}"), resolve=False) for row in TABLE_3]
+    for config in plain:
+        for key in ("mp", "se", "sa"):
+            config["model"].pop(key)
+        config.pop("stages")
+        config["data"]["compose"].pop("representation")
+    assert all(config == plain[0] for config in plain)
+
+
+def test_a_run_is_named_after_its_experiment_switches_and_seed():
+    assert run_name(composed("ablation=uni_tl_se", "seed=3")) == "demo-uni+tl+se-s3"
+    assert run_name(composed("ablation=none")) == "demo-none-s42"
+
+
+def test_no_argument_is_the_demo():
+    assert composed() == composed("experiment=demo", "data=sample")
+
+
+# what a run leaves
+
+
+def test_a_run_names_the_files_it_wrote(finished):
+    out, done = finished
+    for name in (
+        "rows.csv",
+        "tables.md",
+        "tables.tex",
+        "gallery.png",
+        "gallery.html",
+        "config.yaml",
+        "model.safetensors",
+    ):
+        assert (out / name).stat().st_size > 0
+        assert name in done.stdout
+
+
+def test_rows_hold_every_metric_type_and_category(finished):
+    with (finished[0] / "rows.csv").open(newline="") as file:
+        header = next(csv.reader(file))
+    assert header[:3] == ["name", "type", "category"]
+    assert {"sad", "mse", "mad", "grad", "conn", "sad_transition"} <= set(header)
+    assert [row.type for row in read_rows(finished[0] / "rows.csv")] == ["SO", "STM", "NS"]
+
+
+def test_the_table_stands_beside_the_constant_predictors(finished):
+    text = (finished[0] / "tables.md").read_text()
+    for method in ("aimnet, this run", "all 0", "all 0.5", "all 1", "mean of the type"):
+        assert method in text
+
+
+def test_the_resolved_config_holds_no_interpolation(finished):
+    text = (finished[0] / "config.yaml").read_text()
+    assert "${" not in text
+    assert OmegaConf.create(text).model.width == 0.0625
+
+
+@pytest.mark.parametrize(
+    "path", [".", "model.safetensors", "matting/checkpoints/last.ckpt", "saliency/model.safetensors"]
+)
+def test_what_a_run_leaves_can_be_loaded(finished, path):
+    predictor = aimmat.load(finished[0] / path)
+    matte = predictor(torch.rand(3, 40, 50))
+    assert matte.shape == (40, 50)
+    assert predictor.net.stride == 32
+
+
+def test_the_offline_run_of_wandb_says_what_it_should(finished):
+    out = finished[0]
+    (record,) = (out / "wandb").glob("offline-run-*/*.wandb")
+    call = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(record)]
+    text = subprocess.run(call, capture_output=True, text=True, check=True, timeout=60).stdout
+    records = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    whole = json.dumps(records)
+    run = next(found["run"] for found in records if "run" in found)
+    assert run["display_name"] == "demo-uni+tl+mp+se+sa-s42"
+    assert run["run_group"] == "demo"
+    assert run["job_type"] == "train"
+    assert set(run["tags"]) == {"synthetic", "aimnet", "uni", "tl", "mp", "se", "sa"}
+    assert run["run_id"] == (out / "wandb_run_id.txt").read_text()
+    for key in ("train/loss", "saliency/train/loss", "val/sad", "test/sad", "val/panel"):
+        assert f'"{key}"' in whole or key in whole
+    assert "min" in whole
+
+
+def test_two_jobs_of_a_sweep_are_two_runs(tmp_path):
+    done = train("-m", *SMALL, "experiment=demo", "ablation=none,full", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ids = set()
+    for job, (name, stages) in enumerate((("none", ["matting"]), ("full", ["saliency", "matting"]))):
+        folder = tmp_path / "sweep" / str(job)
+        assert (folder / "rows.csv").exists()
+        assert [stage for stage in ("saliency", "matting") if (folder / stage).is_dir()] == stages
+        assert len(list(folder.glob("wandb/offline-run-*"))) == 1
+        ids.add((folder / "wandb_run_id.txt").read_text())
+        assert OmegaConf.load(folder / "config.yaml").model.mp == (name == "full")
+    assert len(ids) == 2
+
+
+def test_a_failed_job_does_not_spoil_the_next(tmp_path):
+    done = train("-m", *SMALL, "stages=[matting]", "model.width=0,0.0625", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "width" in done.stderr
+    assert not (tmp_path / "sweep/0/rows.csv").exists()
+    assert (tmp_path / "sweep/1/rows.csv").exists()
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_run_goes_on(tmp_path):
+    arguments = [*SMALL, "stages=[matting]", "logger=csv", "trainer.max_epochs=200", "stage.matting.max_epochs=200"]
+    call = [sys.executable, "-m", "aimmat.train", *arguments, "hydra.run.dir=out"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(call, cwd=tmp_path, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    metrics = tmp_path / "out" / "csv" / "metrics.csv"
+    for _ in range(600):
+        if metrics.exists():
+            break
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "go on with: python -m aimmat.train resume=" in stderr
+    last = tmp_path / "out/matting/checkpoints/last.ckpt"
+    epoch = torch.load(last, weights_only=True)["epoch"]
+    assert aimmat.load(tmp_path / "out")(torch.rand(3, 32, 32)).shape == (32, 32)
+    done = train("resume=out", f"trainer.max_epochs={epoch + 2}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "rows.csv").exists()
+    assert torch.load(last, weights_only=True)["epoch"] == epoch + 1
+
+
+# what is said when something is wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["experiment=dmeo"], "dmeo"),
+        (["ablation=half"], "half"),
+        (["model.spatial=true"], "spatial"),
+        (["+model.spatial=true"], "aimnet has no switch 'spatial'"),
+        (["data=folder", "paths.data_dir=nowhere"], "use data=sample"),
+        (["data.batch_size=big"], "data.batch_size must be a whole number"),
+        (["trainer.max_epochs=few"], "trainer.max_epochs must be a whole number"),
+        (["stages=[warmup]"], "stages names warmup; the stages defined are saliency, matting"),
+        (["init=nowhere"], "nowhere"),
+        (["resume=nowhere"], "nowhere is not a run's folder"),
+        (["data.compose.representation=duomap"], "representation must be one of unified, trimap"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(tmp_path, monkeypatch, capsys, arguments, says):
+    code, stderr = train_here([*SMALL, "logger=none", *arguments], tmp_path, monkeypatch, capsys)
+    assert code == 1
+    assert stderr.startswith("error: ")
+    assert says in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("rows.csv"))
+
+
+def test_a_traceback_is_shown_when_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AIMMAT_TRACEBACK", "1")
+    code, stderr = train_here(["stages=[warmup]"], tmp_path, monkeypatch, capsys)
+    assert code == 1
+    assert "Traceback" in stderr
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    code, stderr = train_here([*SMALL, "paths.runs_dir=file"], tmp_path, monkeypatch, capsys)
+    assert code == 1
+    assert "file" in stderr
+    assert len(stderr.strip().splitlines()) == 1
