@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, WandbLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 
 from aimmat.console import guarded, keep_memory
@@ -63,7 +63,7 @@ def run_tags(config: DictConfig) -> list[str]:
 
 
 OmegaConf.register_new_resolver("run_name", lambda *, _root_: run_name(_root_), replace=True)
-OmegaConf.register_new_resolver("run_tags", lambda *, _root_: run_tags(_root_), replace=True)
+OmegaConf.register_new_resolver("run_tags", lambda *, _root_: ListConfig(run_tags(_root_)), replace=True)
 
 
 def run(config: DictConfig) -> float:
@@ -80,10 +80,11 @@ def run(config: DictConfig) -> float:
         KeyboardInterrupt: Ctrl-C; its text says how to go on.
     """
     output = Path(config.paths.output_dir)
-    OmegaConf.resolve(config)
     check(config)
     data = {name: _data(config, name) for name in config.stages}  # every stage's, before any time is spent
-    write_file(output / "config.yaml", OmegaConf.to_yaml(config))
+    write_file(output / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    if config.logger.get("wandb", {}).get("offline"):
+        os.environ.setdefault("WANDB_SILENT", "true")  # it would explain at length that it is offline
     loggers: list[Logger] = [instantiate(logger) for logger in config.logger.values() if logger]
     failed = True
     try:
@@ -96,6 +97,9 @@ def run(config: DictConfig) -> float:
         sad = _test(config, data[config.stages[-1]], loggers, weights, output)
         failed = False
         return sad
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        resume = shlex.quote(f"resume={output}")
+        raise KeyboardInterrupt(f"go on with: python -m aimmat.train {resume}") from None
     finally:
         if any(isinstance(logger, WandbLogger) for logger in loggers):
             import wandb
@@ -113,40 +117,33 @@ def check(config: DictConfig) -> None:
         raise AimmatError(f"stages names {', '.join(unknown)}; the stages defined are {', '.join(config.stage)}")
     if not config.stages:
         raise AimmatError(f"stages is empty; name at least one of {', '.join(config.stage)}")
-    numbers = {
-        "seed": config.seed,
-        "data.batch_size": config.data.batch_size,
-        "data.num_workers": config.data.num_workers,
-    }
-    numbers |= {f"stage.{name}.max_epochs": config.stage[name].max_epochs for name in config.stages}
+    at_least = {"seed": 0, "data.batch_size": 1, "data.num_workers": 0}
+    at_least |= {f"stage.{name}.max_epochs": 1 for name in config.stages}
     if config.trainer.max_epochs is not None:
-        numbers["trainer.max_epochs"] = config.trainer.max_epochs
+        at_least["trainer.max_epochs"] = 1
+    for key, least in at_least.items():
+        value = OmegaConf.select(config, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise AimmatError(f"{key} must be a whole number, {least} or more, got {value!r}")
     for name in config.stages:
         rate = config.stage[name].optimizer.lr
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
+        if not isinstance(rate, int | float) or isinstance(rate, bool) or not rate > 0:
             raise AimmatError(f"stage.{name}.optimizer.lr must be a number above 0, got {rate!r}")
-    for key, value in numbers.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int)
-            or value < (1 if key.endswith(("epochs", "size")) else 0)
-        ):
-            raise AimmatError(f"{key} must be a whole number, 1 or more for epochs and sizes, got {value!r}")
 
 
 def _data(config: DictConfig, stage: str) -> MattingDataModule:
     """The run's data with the stage's own settings laid over it."""
-    return instantiate(OmegaConf.merge(config.data, config.stage[stage].data))  # type: ignore[no-any-return]
+    merged = OmegaConf.merge(config, {"data": config.stage[stage].data})
+    return instantiate(merged.data)  # type: ignore[no-any-return]
 
 
 def _module(config: DictConfig, stage: str | None, weights: Mapping[str, torch.Tensor] | None) -> MattingModule:
-    plain: Any = OmegaConf.to_container(config)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
     parts = {}
     if stage is not None:
         settings = config.stage[stage]
         parts = {key: instantiate(settings[key]) for key in ("loss", "optimizer", "schedule")}
-        parts["prefix"] = "" if stage == config.stages[-1] else f"{stage}/"
-    module = MattingModule(plain["model"], plain["inference"], **parts)
+    module = MattingModule(plain["model"], plain["inference"], prefix=config.log_prefix, **parts)
     if weights is not None:
         module.net.load_state_dict(weights)
     if config.channels_last:
@@ -177,28 +174,22 @@ def _train(
         console.print(f"stage {stage} is done: {done}")
         return load_network(done)[0].state_dict()
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    epochs = min(config.stage[stage].max_epochs, config.trainer.max_epochs or sys.maxsize)
+    prefix = "" if stage == config.stages[-1] else f"{stage}/"
+    config = OmegaConf.merge(config, {"paths": {"stage_dir": str(folder)}, "log_prefix": prefix})  # type: ignore[assignment]
     module = _module(config, stage, weights)
+    left_out = () if loggers else ("lr",)  # Lightning refuses to monitor for nobody
+    callbacks = [instantiate(found) for name, found in config.callbacks.items() if found and name not in left_out]
     checkpoints = folder / "checkpoints"
     last = checkpoints / "last.ckpt"
-    left_out = {"checkpoint"} if loggers else {"checkpoint", "lr"}  # Lightning refuses to monitor for nobody
-    callbacks = [instantiate(found) for name, found in config.callbacks.items() if found and name not in left_out]
     callbacks.append(SaveOnExit(checkpoints))
-    if config.callbacks.checkpoint:
-        callbacks.append(instantiate(config.callbacks.checkpoint, dirpath=checkpoints))
+    epochs = min(config.stage[stage].max_epochs, config.trainer.max_epochs or sys.maxsize)
     trainer = _trainer(config, folder, loggers, callbacks, epochs)
+    if data.val is None:
+        trainer.limit_val_batches = 0
     batches = len(data.train_dataloader())
     size = config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     console.print(f"stage {stage}: {epochs} epochs of {batches} batches, {size} pictures a step")
-    try:
-        trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        where = (
-            f"in epoch {trainer.current_epoch + 1} of stage {stage}, checkpoint {last}"
-            if last.exists()
-            else "before the first step"
-        )
-        raise KeyboardInterrupt(f"{where}; go on with: python -m aimmat.train resume={output}") from None
+    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     save_network(done, module.net, _card(config, stage))
     return module.net.state_dict()
 
@@ -213,16 +204,17 @@ def _test(
     """Test the trained network and write rows, tables, gallery and weights into the run's folder."""
     module = _module(config, None, weights)
     pictures = TestPictures()
-    progress = [instantiate(config.callbacks.progress)] if config.callbacks.get("progress") else []
-    trainer = _trainer(config, output, loggers, [pictures, *progress], 1)
+    trainer = _trainer(config, output, loggers, [pictures], 1)
     trainer.test(module, data, verbose=False)
     sad = float(trainer.callback_metrics["test/sad"])
     if not trainer.is_global_zero:
         return sad
-    methods: dict[str, list[Row]] = {f"{config.model.name}, this run": module.rows}
+    methods: dict[str, list[Row]] = {config.model.name: module.rows}
     if config.constants:
         with console.status("measuring the constant predictors"):
             constants = constant_rows(data)
+        for method, found in constants.items():
+            write_rows(output / "constants" / f"{method.replace(' ', '_')}.csv", found, method=method)
         methods |= constants
     table = results_table(methods)
     write_rows(output / "rows.csv", module.rows)
@@ -248,23 +240,25 @@ def _test(
 
 _LEFT = {
     "rows.csv": "a line an image: type, category, every metric",
+    "constants": "the same of the constant predictors",
     "tables.md": "the tables in Markdown",
     "tables.tex": "the tables in LaTeX",
     "gallery.png": "input, trimap, matting output, alpha, truth, error",
     "gallery.html": "the same as a page",
     "config.yaml": "every setting, resolved",
     "model.safetensors": "the weights: aimmat.load(...)",
+    "wandb": "the W&B run, offline; `wandb sync` uploads it",
 }
 
 
 def _card(config: DictConfig, stage: str) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(config)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
     return {"model": plain["model"], "inference": plain["inference"], "stage": stage, "run": run_name(config)}
 
 
 def _describe(loggers: list[Logger], config: DictConfig, output: Path) -> None:
     """Tell the loggers what the run is."""
-    settings: Any = OmegaConf.to_container(config)
+    settings: Any = OmegaConf.to_container(config, resolve=True)
     settings["git"] = _revision()
     for logger in loggers:
         logger.log_hyperparams(settings)
@@ -320,19 +314,20 @@ def _resumed(arguments: list[str]) -> list[str]:
     folders = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
     if not folders:
         return arguments
-    folder = Path(folders[-1])
+    folder = Path(folders[-1]).absolute()
     overrides = folder / ".hydra" / "overrides.yaml"
     if not overrides.is_file():
-        raise AimmatError(
-            f"{folder.absolute()} is not a run's folder: it has no .hydra/overrides.yaml; name the folder of a run"
-        )
-    return [*OmegaConf.to_object(OmegaConf.load(overrides)), *arguments, f"hydra.run.dir={folder}"]  # type: ignore[misc]
+        raise AimmatError(f"{folder} is not a run's folder: it has no .hydra/overrides.yaml; name the folder of a run")
+    others = [argument for argument in arguments if not argument.startswith("resume=")]
+    first: Any = OmegaConf.to_object(OmegaConf.load(overrides))
+    return [*first, *others, f"resume='{folder}'", f"hydra.run.dir='{folder}'"]  # quoted: Hydra parses what it gets
 
 
 def main() -> int:
     """Entry point; see `python -m aimmat.train --help`."""
     keep_memory()
     _quiet()
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B asks its host otherwise, offline too
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach `guarded`, which makes one sentence of them
 
     def command() -> None:

@@ -70,7 +70,7 @@ def test_workers_have_streams_of_their_own_which_change_every_epoch(entries, per
     for epoch in range(2):
         sampler.set_epoch(epoch)
         epochs.append(torch.cat([batch["alpha"].flatten(1) for batch in loader]))
-    disc = range(0, len(data), 3)  # the same cut-out, again and again
+    disc = range(8)  # the same cut-out, again and again
     assert len({bytes(epochs[0][i].numpy()) for i in disc}) == len(disc)
     assert not any(torch.equal(epochs[0][i], epochs[1][i]) for i in disc)
 
@@ -139,6 +139,12 @@ def test_saliency_samples_are_opaque_masks(entries):
     sample = data[0]
     assert set(sample["alpha"].unique().tolist()) <= {0, 255}
     assert sample["type"] == ImageType.SO.number
+
+
+def test_a_pass_repeats_cutouts_by_type(entries):
+    source = CutoutScenes(entries, "train", 64, repeats={"SO": 1, "STM": 2, "NS": 3})
+    drawn = [source.draw(i, np.random.default_rng(i)).type for i in range(len(source))]
+    assert drawn == [ImageType.SO] + [ImageType.STM] * 2 + [ImageType.NS] * 3
 
 
 class Fixed:

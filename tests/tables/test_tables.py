@@ -141,8 +141,23 @@ def test_the_console_table_fits_100_columns_with_every_number_whole():
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("1234.56") == 2 * (4 + 3)  # SAD, SO, NS, Avg. and Animal, Toy, Avg.
+    assert text.count("a method with") == 4  # a name too long ends in an ellipsis, markup in it is text
+
+
+def test_the_console_table_fits_80_columns_with_short_names():
+    named = dict.fromkeys(("aimnet", "mean of type"), METHODS["all 0"])
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(results_table({name: [_large(r) for r in rows] for name, rows in named.items()}).to_console())
+    text = console.export_text()
+    assert text.count("mean of type") == text.count("aimnet") == 2
+    assert text.count("123.45") == 2 * (7 + 3)
+    assert text.count("0.5678") == 4
     assert "…" not in text
-    assert "[a" in text
+
+
+def _large(small: Row) -> Row:
+    scores = dict.fromkeys(("sad", "conn", "grad", "sad_transition"), 123.45) | {"mse": 0.5678, "mad": 0.5678}
+    return Row(small.name, small.type, small.category, scores)
 
 
 def test_methods_tested_on_different_images_make_no_table():

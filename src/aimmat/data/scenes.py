@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -55,7 +55,8 @@ class CutoutScenes:
         split: "train", "val" or "test".
         size: side of the canvas, pixels.
         fill: range of the longer side of an SO or STM cut-out, as a share of the canvas.
-        repeats: how often a pass shows each cut-out, each time on another background.
+        repeats: how often a pass shows each cut-out, each time on another background; one number, or one for each type
+            (SO: 3, ...), so that rare types are seen as often as common ones.
 
     Raises:
         AimmatError: no foreground or no background is left in the split.
@@ -67,7 +68,7 @@ class CutoutScenes:
         split: str,
         size: int,
         fill: tuple[float, float] = (0.6, 1.0),
-        repeats: int = 1,
+        repeats: int | Mapping[str, int] = 1,
     ) -> None:
         mine = [entry for entry in entries if entry.split == split]
         self.foregrounds = [entry for entry in mine if entry.role == "foreground"]
@@ -76,9 +77,11 @@ class CutoutScenes:
             if not found:
                 raise AimmatError(f"the {split} split has no {role}; add some to the data set, or use data=sample")
         self.split, self.size, self.fill, self.repeats = split, size, fill, repeats
+        often = repeats if isinstance(repeats, Mapping) else dict.fromkeys(ImageType, repeats)
+        self._pass = [entry for entry in self.foregrounds for _ in range(often.get(entry.type, 1))]
 
     def __len__(self) -> int:
-        return len(self.foregrounds) * self.repeats
+        return len(self._pass)
 
     def only(self, types: Collection[ImageType]) -> CutoutScenes:
         """The cut-outs of these types, over the same backgrounds."""
@@ -86,8 +89,8 @@ class CutoutScenes:
         return CutoutScenes(entries, self.split, self.size, self.fill, self.repeats)
 
     def draw(self, index: int, rng: np.random.Generator) -> Scene:
-        """The cut-out number `index` (modulo their count) over a background drawn from `rng`."""
-        entry = self.foregrounds[index % len(self.foregrounds)]
+        """Cut-out number `index` of a pass over a background drawn from `rng`."""
+        entry = self._pass[index]
         backdrop = self.backgrounds[rng.integers(len(self.backgrounds))]
         premultiplied, alpha = _place(*_cutout(entry, 2 * self.size), self.size, entry.type, self.fill, rng)
         return Scene(

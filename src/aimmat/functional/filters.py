@@ -155,9 +155,18 @@ def _box_kernel(size: float) -> list[float]:
 
 def _correlate(image: Tensor, kernel: Sequence[float], dim: int) -> Tensor:
     size, radius = image.shape[dim], len(kernel) // 2
-    index = torch.arange(-radius, size + radius, device=image.device) % (2 * size)
-    padded = image.index_select(dim, torch.minimum(index, 2 * size - 1 - index))
+    padded = _mirror(image, radius, dim)
     total = padded.narrow(dim, 0, size) * kernel[0]
     for i in range(1, len(kernel)):
         total.add_(padded.narrow(dim, i, size), alpha=kernel[i])
     return total
+
+
+def _mirror(image: Tensor, radius: int, dim: int) -> Tensor:
+    """The image with its first and last lines repeated in reverse on either side."""
+    size = image.shape[dim]
+    if radius <= size:
+        before, after = image.narrow(dim, 0, radius), image.narrow(dim, size - radius, radius)
+        return torch.cat([before.flip(dim), image, after.flip(dim)], dim)
+    index = torch.arange(-radius, size + radius, device=image.device) % (2 * size)
+    return image.index_select(dim, torch.minimum(index, 2 * size - 1 - index))

@@ -70,13 +70,14 @@ class ValidationPanel(Callback):
         width = max(strip.shape[1] for strip in self._strips)
         montage = np.vstack([np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0))) for strip in self._strips])
         self._strips = []
+        step = max(trainer.global_step - 1, 0)  # as Lightning counts for the metrics
         key = f"{getattr(pl_module, 'prefix', '')}val/panel"
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 caption = "input, truth, alpha, error, true trimap, predicted trimap"
-                logger.log_image(key, [montage], step=trainer.global_step, caption=[caption], file_type=["jpg"])
+                logger.log_image(key, [montage], step=step, caption=[caption], file_type=["jpg"])
             elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(key, montage, trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image(key, montage, step, dataformats="HWC")
 
 
 class TestPictures(Callback):

@@ -14,7 +14,7 @@ from aimmat.lit.module import rows
 from aimmat.metrics import measure
 from aimmat.schema import Batch, Row, SemanticClass
 
-TYPE_MEAN = "mean of the type"
+TYPE_MEAN = "mean of type"
 
 
 def constant_rows(data: MattingDataModule) -> dict[str, list[Row]]:
@@ -24,7 +24,7 @@ def constant_rows(data: MattingDataModule) -> dict[str, list[Row]]:
         data: whose `test` is measured.
 
     Returns:
-        Method name to rows. "all 0", "all 0.5" and "all 1" say what they are; "mean of the type" knows the type of each
+        Method name to rows. "all 0", "all 0.5" and "all 1" say what they are; "mean of type" knows the type of each
         picture and the mean alpha of that type over the very pictures it is tested on, more than any network is told.
     """
     alphas: dict[int, list[float]] = defaultdict(list)

@@ -160,20 +160,19 @@ class Table:
         )
 
     def to_console(self) -> Group:
-        """The table for a terminal of 100 columns, as two tables one above the other, and the note."""
+        """The table for a terminal, as two tables and a note; 80 columns do for names of 12 letters."""
         tables = []
         for title, places in self._halves():
-            table = RichTable(
-                title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-            )
-            table.add_column("Method", overflow="fold")
+            look = {"box": box.SIMPLE_HEAD, "padding": 0, "show_edge": False}
+            table = RichTable(title=title, title_justify="left", title_style="bold", **look)  # type: ignore[arg-type]
+            table.add_column("Method", no_wrap=True, overflow="ellipsis", min_width=12, max_width=20)
             for column in (self.columns[place] for place in places):
                 heading = _alone(column).replace(" ", "\n")
                 table.add_column(f"{heading}\n{column.count}".strip(), justify="right", no_wrap=True)
             for method, cells in zip(self.methods, self._cells(), strict=True):
                 numbers = [Text(text, "bold underline" if best else "") for text, best in (cells[p] for p in places)]
                 table.add_row(Text(_one_line(method)), *numbers)
-            tables += [table]
+            tables += [table, ""]
         return Group(*tables, Text(self.note, "dim"))
 
     def _cells(self) -> list[list[tuple[str, bool]]]:

@@ -1,0 +1,112 @@
+"""Every command and every line of Python in the README runs; long ones are shortened by what is added here."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from aimmat import bench, prepare, train
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = [
+    "model.width=0.0625",
+    "data.num_workers=0",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "+trainer.limit_train_batches=1",
+    "+trainer.limit_val_batches=1",
+    "+trainer.limit_test_batches=3",
+    "constants=false",
+]
+EXAMPLE_RUN = "runs/demo/2026-01-31_12-00-00"
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [shlex.split(line, comments=True) for block in blocks("bash") for line in block.splitlines() if line.strip()]
+TRAININGS = [command[3:] for command in COMMANDS if command[:3] == ["python", "-m", "aimmat.train"]]
+
+
+def run(module, arguments, monkeypatch, cwd):
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
+    assert module.main() == 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run to load and to resume, and a folder of cut-outs, where the README's examples say they are."""
+    root = tmp_path_factory.mktemp("readme")
+    with pytest.MonkeyPatch.context() as patch:
+        run(train, ["logger=none", *SHORT, f"hydra.run.dir={EXAMPLE_RUN}"], patch, root)
+    cutout = np.zeros((48, 48, 4), np.uint8)
+    cutout[8:40, 8:40] = 255
+    for split in ("train", "val", "test"):
+        (root / "pictures" / split / "foreground").mkdir(parents=True)
+        Image.fromarray(cutout).save(root / "pictures" / split / "foreground" / "square.png")
+    (root / "pictures" / "background").mkdir()
+    for i in range(3):
+        Image.new("RGB", (64, 64), (0, 80 * i, 0)).save(root / "pictures" / "background" / f"{i}.png")
+    Image.new("RGB", (60, 45), (200, 120, 40)).save(root / "photo.jpg")
+    return root
+
+
+@pytest.mark.parametrize("arguments", TRAININGS, ids=" ".join)
+def test_a_training_command_of_the_readme_runs(arguments, folder, monkeypatch):
+    arguments = [argument.replace("/where/your/pictures/are", "pictures") for argument in arguments]
+    logger = [] if any(argument.startswith(("logger=", "resume=")) for argument in arguments) else ["logger=csv"]
+    if any(argument.startswith("resume=") for argument in arguments):
+        run(train, arguments, monkeypatch, folder)
+    else:
+        run(train, [*arguments, *SHORT, *logger], monkeypatch, folder)
+
+
+def test_the_python_of_the_readme_runs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (code,) = blocks("python")
+    names = {"images": torch.rand(1, 3, 64, 64)}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["matte"].shape == (45, 60)
+    assert names["prediction"].alpha.shape == (1, 1, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "arguments", [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.prepare"]], ids=" ".join
+)
+def test_a_preparing_command_of_the_readme_runs(arguments, tmp_path, monkeypatch):
+    run(prepare, [*arguments, "--count", "4", "--size", "64"], monkeypatch, tmp_path)
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_the_bench_command_of_the_readme_runs(tmp_path, monkeypatch):
+    ((arguments),) = [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.bench"]]
+    run(bench, [*arguments, "width=0.0625", "sizes=64"], monkeypatch, tmp_path)
+
+
+def test_what_is_left_is_run_by_continuous_integration():
+    # make demo and make test on a fresh clone; make installs what the pip line installs
+    script = (ROOT / ".ci" / "run").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for command in COMMANDS:
+        if command[:2] == ["python", "-m"]:
+            continue
+        if command[0] == "make":
+            assert " ".join(command) in script
+        else:
+            assert command[:2] == ["pip", "install"]
+            assert "--constraint constraints.txt --editable '.[dev]'" in makefile
+
+
+def test_every_file_the_readme_points_at_exists():
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert targets
+    for target in targets:
+        assert (ROOT / target).exists(), target
