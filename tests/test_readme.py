@@ -18,6 +18,7 @@ SHORT = [
     "model.width=0.0625",
     "data.num_workers=0",
     "trainer.max_epochs=1",
+    "trainer.log_every_n_steps=1",
     "trainer.accelerator=cpu",
     "+trainer.limit_train_batches=1",
     "+trainer.limit_val_batches=1",

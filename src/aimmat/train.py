@@ -187,6 +187,7 @@ def _train(
     if data.val is None:
         trainer.limit_val_batches = 0
     batches = len(data.train_dataloader())
+    trainer.log_every_n_steps = min(trainer.log_every_n_steps, batches)
     size = config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     console.print(f"stage {stage}: {epochs} epochs of {batches} batches, {size} pictures a step")
     trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)

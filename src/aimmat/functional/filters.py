@@ -104,8 +104,7 @@ def box_blur(image: Tensor, sizes: Sequence[float]) -> Tensor:
             f"sizes must hold one window width a sample, got {len(sizes)} for {len(image)}; "
             f"give every sample the same with [width] * len(image)"
         )
-    kernels = [_box_kernel(size) for size in sizes]
-    return torch.cat([separable_filter(image[i : i + 1], kernel, kernel) for i, kernel in enumerate(kernels)])
+    return torch.cat([_box_mean(_box_mean(image[i : i + 1], size, -2), size, -1) for i, size in enumerate(sizes)])
 
 
 def laplacian_pyramid(image: Tensor, levels: int = 5) -> list[Tensor]:
@@ -145,12 +144,18 @@ def _check_image(image: Tensor) -> None:
         )
 
 
-def _box_kernel(size: float) -> list[float]:
+def _box_mean(image: Tensor, size: float, dim: int) -> Tensor:
+    """Mean over a window of real size along one side: whole pixels, and what it covers of the two outermost ones."""
     radius = math.ceil((size - 1) / 2)
     if radius <= 0:
-        return [1.0]
-    end = (size - (2 * radius - 1)) / 2  # what the window covers of its outermost pixels
-    return [weight / size for weight in (end, *[1.0] * (2 * radius - 1), end)]
+        return image
+    whole, length = 2 * radius - 1, image.shape[dim]
+    end = (size - whole) / 2
+    padded = _mirror(image, radius, dim)
+    window = (whole, 1) if dim == -2 else (1, whole)
+    inner = F.avg_pool2d(padded.narrow(dim, 1, length + whole - 1), window, stride=1)
+    outer = padded.narrow(dim, 0, length) + padded.narrow(dim, 2 * radius, length)
+    return inner * (whole / size) + outer * (end / size)
 
 
 def _correlate(image: Tensor, kernel: Sequence[float], dim: int) -> Tensor:

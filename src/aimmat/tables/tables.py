@@ -161,7 +161,7 @@ class Table:
 
     def to_console(self) -> Group:
         """The table for a terminal, as two tables and a note; 80 columns do for names of 12 letters."""
-        tables = []
+        tables: list[RichTable | str] = []
         for title, places in self._halves():
             look = {"box": box.SIMPLE_HEAD, "padding": 0, "show_edge": False}
             table = RichTable(title=title, title_justify="left", title_style="bold", **look)  # type: ignore[arg-type]
