@@ -158,7 +158,7 @@ def _table(name: str, switches: dict[str, Any], sizes: list[int], device: str, t
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else _threads(threads)
     said = ", ".join(f"{key}={value}" for key, value in {**switches_of(name), **switches}.items())
     table = Table(title=f"{name} ({said}): {count_parameters(net):,} parameters\n{device}, {where}, float32, batch 1")
-    for heading in ("size", "MACs [G]", "latency [ms]", "peak memory [MiB]"):
+    for heading in ("size", "MACs, G", "latency, ms", "peak memory, MiB"):
         table.add_column(heading, justify="right")
     progress = track(sizes, description=f"measuring {name}", console=Console(stderr=True), transient=True)
     for size in progress:

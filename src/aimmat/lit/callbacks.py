@@ -84,13 +84,13 @@ class TestPictures(Callback):
     """Keep what the gallery shows of the test, at thumbnail size.
 
     Args:
-        pictures: how many at most; the first of each type by turns.
+        pictures: how many at most, the first of the test.
         side: longer side of a thumbnail, pixels.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
-    def __init__(self, pictures: int = 60, side: int = 256) -> None:
+    def __init__(self, pictures: int = 80, side: int = 256) -> None:
         self.pictures, self.side = pictures, side
         self.items: list[GalleryItem] = []
 
