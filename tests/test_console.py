@@ -32,6 +32,7 @@ def test_ctrl_c_is_exit_code_130(capsys):
     [
         (OSError(28, "No space left on device", "runs/a"), "runs/a cannot be used: no space left on device; choose"),
         (PermissionError(13, "Permission denied", "/root/x"), "/root/x cannot be used: permission denied; choose"),
+        (OSError(28, "No space left on device", "/tmp/x", None, "runs/b"), "runs/b cannot be used: no space left"),
         (ValueError("width is -1"), r"width is -1 \(ValueError; set AIMMAT_TRACEBACK=1 to see where\)"),
         (RuntimeError(), "RuntimeError; set AIMMAT_TRACEBACK=1 to see where"),
         (

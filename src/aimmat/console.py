@@ -40,9 +40,8 @@ def sentence(error: BaseException) -> str:
     while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
         error = error.__cause__  # what the class said that a config asked Hydra to make
     if isinstance(error, OSError) and error.strerror:
-        return (
-            f"{error.filename or 'a file'} cannot be used: {error.strerror.lower()}; choose another place or make room"
-        )
+        where = error.filename2 or error.filename or "a file"  # what was copied or moved has two names
+        return f"{where} cannot be used: {error.strerror.lower()}; choose another place or make room"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return f"{type(error).__name__}; set {TRACEBACK}=1 to see where"

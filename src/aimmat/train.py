@@ -187,7 +187,7 @@ def _train(
     if data.val is None:
         trainer.limit_val_batches = 0
     batches = len(data.train_dataloader())
-    trainer.log_every_n_steps = min(trainer.log_every_n_steps, batches)
+    trainer.log_every_n_steps = min(trainer.log_every_n_steps, batches)  # type: ignore[attr-defined]
     size = config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     console.print(f"stage {stage}: {epochs} epochs of {batches} batches, {size} pictures a step")
     trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
@@ -285,7 +285,7 @@ def _revision() -> str:
 
 def _quiet() -> None:
     """Leave out what the libraries say at every start and nobody can act on."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",

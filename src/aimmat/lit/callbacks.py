@@ -1,4 +1,4 @@
-"""Callbacks: the picture panel of a logger, the pictures of the test, and a checkpoint when a run is interrupted."""
+"""Callbacks: pictures for loggers and for the gallery; checkpoints that are whole, also when a run is interrupted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,26 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.nn import functional as F
 
 from aimmat.lit.module import MattingModule
 from aimmat.schema import Batch, Category, ImageType, Prediction, SemanticClass
 from aimmat.tables import GalleryItem
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: what was there stays whole until the new one is."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save under a temporary name, then rename; remove what is left of a failure."""
+        partial = Path(f"{path}.partial")
+        try:
+            super().save_checkpoint(checkpoint, partial, storage_options)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 class SaveOnExit(Callback):
@@ -28,14 +42,10 @@ class SaveOnExit(Callback):
         self.folder = Path(folder)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save, under a temporary name first: what was there stays whole if this fails."""
-        if not trainer.training and not trainer.validating:
-            return
-        if trainer.global_step == 0:
-            return  # nothing was learnt
-        partial = self.folder / "last.ckpt.partial"
-        trainer.save_checkpoint(partial)
-        partial.replace(self.folder / "last.ckpt")
+        """Save what was learnt, unless nothing was or the disk is the trouble."""
+        learning = trainer.training or trainer.validating
+        if learning and trainer.global_step and not isinstance(exception, OSError):
+            trainer.save_checkpoint(self.folder / "last.ckpt")
 
 
 class ValidationPanel(Callback):
