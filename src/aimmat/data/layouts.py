@@ -35,9 +35,9 @@ def read_manifest(path: str | Path = SAMPLE_MANIFEST) -> list[Entry]:
     Raises:
         AimmatError: no such file, a missing column, or a value that is not one of the words of `aimmat.schema`.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     if not path.is_file():
-        raise AimmatError(f"there is no manifest at {path.absolute()}; name an existing CSV, or use data=sample")
+        raise AimmatError(f"there is no manifest at {path}; name an existing CSV, or use data=sample")
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = {"file", "role", "type", "category", "split"} - set(reader.fieldnames or ())
@@ -83,10 +83,10 @@ def read_folder(root: str | Path, types: str | Path | None = None) -> list[Entry
     Raises:
         AimmatError: a folder that is missing or empty; a foreground without a matte; a word that `aimmat.schema` lacks.
     """
-    root = Path(root)
+    root = Path(root).absolute()
     if not root.is_dir():
         raise AimmatError(
-            f"looked for pictures in {root.absolute()}, which is not a folder; set paths.data_dir, or use data=sample"
+            f"looked for pictures in {root}, which is not a folder; set paths.data_dir, or use data=sample"
         )
     labels = _labels(Path(types) if types else root / "types.csv", required=types is not None)
     entries: list[Entry] = []
@@ -104,14 +104,14 @@ def read_folder(root: str | Path, types: str | Path | None = None) -> list[Entry
             )
     if not entries:
         raise AimmatError(
-            f"looked for {root.absolute()}/train/foreground and found no such folder; "
+            f"looked for {root}/train/foreground and found no such folder; "
             f"lay the cut-outs out like that, or use data=sample"
         )
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
     backgrounds = list(_pictures(root / "background"))
     if len(backgrounds) < len(splits):
         raise AimmatError(
-            f"{(root / 'background').absolute()} holds {len(backgrounds)} pictures, but each of the splits "
+            f"{root / 'background'} holds {len(backgrounds)} pictures, but each of the splits "
             f"{', '.join(splits)} needs at least one of its own; add photographs without a foreground"
         )
     entries += [Entry(file, "background", splits[_share(i, splits)]) for i, file in enumerate(backgrounds)]
@@ -132,7 +132,7 @@ def _pictures(folder: Path) -> Iterable[Path]:
 def _labels(path: Path, required: bool) -> dict[str, tuple[ImageType, Category]]:
     if not path.is_file():
         if required:
-            raise AimmatError(f"there is no types file at {path.absolute()}; name an existing CSV or leave it out")
+            raise AimmatError(f"there is no types file at {path}; name an existing CSV or leave it out")
         return {}
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
