@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("arguments", TRAININGS, ids=" ".join)
 def test_a_training_command_of_the_readme_runs(arguments, folder, monkeypatch):
-    arguments = [argument.replace("/where/your/pictures/are", "pictures") for argument in arguments]
+    arguments = [argument.replace("/your/pics", "pictures") for argument in arguments]
     logger = [] if any(argument.startswith(("logger=", "resume=")) for argument in arguments) else ["logger=csv"]
     if any(argument.startswith("resume=") for argument in arguments):
         run(train, arguments, monkeypatch, folder)
