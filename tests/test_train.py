@@ -288,6 +288,15 @@ def test_bad_input_ends_in_one_sentence(tmp_path, monkeypatch, capsys, arguments
     assert not list(tmp_path.rglob("rows.csv"))
 
 
+def test_weights_of_another_network_are_refused(finished, tmp_path, monkeypatch, capsys):
+    arguments = [*SMALL, "logger=none", "model.width=0.125", f"init={finished[0]}"]
+    code, stderr = train_here(arguments, tmp_path, monkeypatch, capsys)
+    assert code == 1
+    assert "do not fit the network" in stderr
+    assert "set model.* to what those weights were trained with" in stderr
+    assert len(stderr.strip().splitlines()) == 1
+
+
 def test_a_missing_data_folder_is_named_and_the_sample_set_offered(tmp_path, monkeypatch, capsys):
     code, stderr = train_here(["data=folder", "paths.data_dir=nowhere", "logger=none"], tmp_path, monkeypatch, capsys)
     assert code == 1

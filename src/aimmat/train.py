@@ -145,7 +145,13 @@ def _module(config: DictConfig, stage: str | None, weights: Mapping[str, torch.T
         parts = {key: instantiate(settings[key]) for key in ("loss", "optimizer", "schedule")}
     module = MattingModule(plain["model"], plain["inference"], prefix=config.log_prefix, **parts)
     if weights is not None:
-        module.net.load_state_dict(weights)
+        try:
+            module.net.load_state_dict(weights)
+        except RuntimeError as error:
+            raise AimmatError(
+                f"the weights of init={config.init} do not fit the network {plain['model']}: "
+                f"{str(error).splitlines()[-1].strip()}; set model.* to what those weights were trained with"
+            ) from None
     if config.channels_last:
         module.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module

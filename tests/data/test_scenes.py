@@ -123,6 +123,11 @@ def test_non_salient_cutouts_cover_the_scene(entries):
     assert (source.draw(0, np.random.default_rng(0)).alpha == 128).all()
 
 
+def test_a_type_that_no_cutout_has_is_named(entries):
+    with pytest.raises(AimmatError, match=r"train split has no foreground of type SO; .*stages=\[matting\]"):
+        CutoutScenes(entries[1:], "train", 64).only({ImageType.SO})
+
+
 def test_salient_cutouts_keep_their_aspect_and_fill_as_asked(tmp_path):
     wide = np.full((20, 60, 4), 255, np.uint8)
     Image.fromarray(wide).save(tmp_path / "wide.png")

@@ -46,8 +46,8 @@ class TestRun:
         net, pictures = module(3e-3), data(2, augment=False)
         training = trainer(max_epochs=60)
         training.fit(net, pictures)
-        # 60 steps of the narrowest network: from about 5 to below 2 here; a wrong loss or frozen part stays above 4
-        assert training.callback_metrics["train/loss"] < 2.5
+        # measured: 3.32 at the first step, 0.93 after the last; a network that does not learn stays at 3.32
+        assert training.callback_metrics["train/loss"] < 1.5
 
     def test_the_same_seed_gives_the_same_weights(self):
         weights = []

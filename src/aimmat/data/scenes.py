@@ -85,8 +85,13 @@ class CutoutScenes:
 
     def only(self, types: Collection[ImageType]) -> CutoutScenes:
         """The cut-outs of these types, over the same backgrounds."""
-        entries = [entry for entry in self.foregrounds if entry.type in types] + self.backgrounds
-        return CutoutScenes(entries, self.split, self.size, self.fill, self.repeats)
+        foregrounds = [entry for entry in self.foregrounds if entry.type in types]
+        if not foregrounds:
+            raise AimmatError(
+                f"the {self.split} split has no foreground of type {', '.join(sorted(types))}; "
+                f"add some, or leave out the stage that asks for them: stages=[matting]"
+            )
+        return CutoutScenes(foregrounds + self.backgrounds, self.split, self.size, self.fill, self.repeats)
 
     def draw(self, index: int, rng: np.random.Generator) -> Scene:
         """Cut-out number `index` of a pass over a background drawn from `rng`."""
