@@ -9,6 +9,7 @@ os.environ |= {
     "WANDB_SILENT": "true",
 }
 
+import cv2
 import pytest
 import torch
 
@@ -21,4 +22,5 @@ def _at_home(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
+    cv2.setNumThreads(0)  # forked workers cannot share its threads
     torch.set_num_threads(1)  # the tests run beside each other

@@ -19,6 +19,8 @@ from aimmat.data.transforms import seeded
 from aimmat.images import read_alpha, read_cutout, read_image
 from aimmat.schema import AimmatError, ImageType, Scene
 
+cv2.setNumThreads(0)  # a worker forked while OpenCV's threads run can wait for them for ever; the pictures are small
+
 
 class Key(NamedTuple):
     """What a sampler asks a dataset for. The epoch travels with the index, so workers may persist."""
