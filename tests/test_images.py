@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aimmat.images import read_alpha, read_cutout, read_image, to_rgb
+from aimmat.images import read_alpha, read_cutout, read_image, to_rgb, to_uint8, write_alpha
 from aimmat.schema import AimmatError
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -159,3 +159,63 @@ def test_a_picture_too_large_to_open_safely_is_refused(save, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow refuses more than twice this
     with pytest.raises(AimmatError, match=re.escape(f"cannot read {path}: Image size (35 pixels) exceeds limit")):
         read_image(path)
+
+
+def test_paper_rounds_and_release_truncates_to_levels():
+    below = np.nextafter(np.float32(1), np.float32(0))
+    alpha = np.array([[0, 0.4 / 255, 0.6 / 255, 127.5 / 255, below, 1]], dtype=np.float32)
+    np.testing.assert_array_equal(to_uint8(alpha), [[0, 0, 1, 128, 255, 255]])
+    np.testing.assert_array_equal(to_uint8(alpha, "release"), [[0, 0, 0, 127, 254, 255]])
+    with pytest.raises(AimmatError, match="protocol must be paper or release"):
+        to_uint8(alpha, "relaese")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_every_level_survives_writing_and_reading(tmp_path, bits):
+    top = 2**bits - 1
+    levels = np.arange(2**bits, dtype=np.float64).reshape(16, -1)
+    write_alpha(tmp_path / "new" / "matte.png", levels / top, bits=bits)
+    with Image.open(tmp_path / "new" / "matte.png") as image:
+        assert image.mode == {8: "L", 16: "I;16"}[bits]
+        np.testing.assert_array_equal(np.asarray(image), levels)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["matte.png"]
+
+
+def test_a_matte_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "matte.png"
+    write_alpha(path, np.ones((2, 3), np.float32))
+    before = path.read_bytes()
+
+    def full(self, file, format):
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(AimmatError, match=re.escape(f"cannot write {path}: No space left on device")):
+        write_alpha(path, np.zeros((2, 3), np.float32))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_no_matte_can_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AimmatError, match=r"cannot write .*file/matte.png: "):
+        write_alpha(tmp_path / "file" / "matte.png", np.ones((2, 2)))
+    with pytest.raises(AimmatError, match=r"cannot write .*matte.jpg: .* name the file \*\.png"):
+        write_alpha(tmp_path / "matte.jpg", np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "bits", "message"),
+    [
+        (np.ones((2, 2, 1)), 8, r"\(H, W\) and bits 8 or 16, got \(2, 2, 1\) and 8"),
+        (np.ones((2, 2)), 12, "got .* and 12"),
+        (np.full((2, 2), 255, np.uint8), 8, r"in \[0, 1\], got uint8, 255 to 255; divide"),
+        (np.full((2, 2), 1.01), 8, "got float64, 1.01 to 1.01"),
+        (np.full((2, 2), np.nan), 16, "got float64, nan to nan"),
+    ],
+)
+def test_what_is_no_matte_is_not_written(tmp_path, alpha, bits, message):
+    with pytest.raises(ValueError, match=message):
+        write_alpha(tmp_path / "matte.png", alpha, bits=bits)
+    assert not list(tmp_path.iterdir())

@@ -61,7 +61,24 @@ import aimmat
 predictor = aimmat.load({str(tmp_path)!r}, device="cpu")
 print(predictor.strategy, type(predictor.net) is aimmat.models.AimNet, "hydra" in sys.modules)
 """
-    assert run(code) == ("Hybrid(semantic_scale=0.5, matting_scale=1.0, max_side=1600, fusion='hard') True False")
+    assert run(code) == (
+        "Hybrid(semantic_scale=0.5, matting_scale=1.0, max_side=1600, fusion='hard', protocol='paper') True False"
+    )
+
+
+def test_load_computes_by_the_protocol_that_is_asked_for(tmp_path):
+    card = {"model": {"name": "aimnet", "width": 0.125}, "inference": {"name": "resize", "scale": 0.5}}
+    save_network(tmp_path / "model.safetensors", aimmat.build(**card["model"]), card)
+    for protocol, used in ((None, "paper"), ("paper", "paper"), ("release", "release")):
+        predictor = aimmat.load(tmp_path, "cpu", protocol)
+        assert predictor.strategy == aimmat.inference.Resize(scale=0.5, protocol=used)
+        assert predictor.net.protocol == used
+
+
+def test_the_strategy_takes_the_protocol_of_the_network(tmp_path):
+    card = {"model": {"name": "aimnet", "width": 0.125, "protocol": "release"}}
+    save_network(tmp_path / "model.safetensors", aimmat.build(**card["model"]), card)
+    assert aimmat.load(tmp_path, "cpu").strategy == aimmat.inference.Hybrid(protocol="release")
 
 
 def test_a_network_without_a_strategy_is_tested_by_the_papers(tmp_path):

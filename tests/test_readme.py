@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from aimmat import bench, prepare, train
+from aimmat import bench, convert, models, prepare, train
+from aimmat.weights import save_release
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,6 +91,20 @@ def test_a_preparing_command_of_the_readme_runs(arguments, tmp_path, monkeypatch
 def test_the_bench_command_of_the_readme_runs(tmp_path, monkeypatch):
     ((arguments),) = [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.bench"]]
     run(bench, [*arguments, "width=0.0625", "sizes=64"], monkeypatch, tmp_path)
+
+
+def test_the_converting_commands_of_the_readme_run(tmp_path, monkeypatch):
+    save_release(tmp_path / "aimnet_pretrained_matting.pth", models.build("aimnet"))
+    commands = [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.convert"]]
+    assert commands
+    for arguments in commands:
+        run(convert, arguments, monkeypatch, tmp_path)
+        assert (tmp_path / arguments[1]).exists()
+
+
+def test_no_command_of_the_readme_is_left_untried():
+    tried = {f"aimmat.{name}" for name in ("train", "prepare", "bench", "convert")}
+    assert {command[2] for command in COMMANDS if command[:2] == ["python", "-m"]} <= tried
 
 
 def test_what_is_left_is_run_by_continuous_integration():

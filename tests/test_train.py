@@ -17,8 +17,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import aimmat
+from aimmat.images import read_alpha
+from aimmat.inference import Hybrid, build_strategy
+from aimmat.schema import Prediction
 from aimmat.tables import read_rows
 from aimmat.train import config_dir, main, run_name, switches
+from aimmat.weights import load_network
 
 # one small epoch: 8 scenes of 64 pixels, the narrowest network
 SMALL = [
@@ -132,6 +136,38 @@ def test_ablation_rows_differ_in_their_switches_alone():
 def test_a_run_is_named_after_its_experiment_switches_and_seed():
     assert run_name(composed("ablation=uni_tl_se", "seed=3")) == "demo-uni+tl+se-s3"
     assert run_name(composed("ablation=none")) == "demo-none-s42"
+    assert run_name(composed("ablation=none", "protocol=release")) == "demo-none-release-s42"
+
+
+def test_the_protocol_is_one_word_for_all_its_parts():
+    for protocol in ("paper", "release"):
+        config = composed(f"protocol={protocol}")
+        parts = [config.model, config.inference, *(config.stage[name].loss for name in config.stages)]
+        assert [part.protocol for part in parts] == [protocol] * 4
+        assert composed("inference=resize", "~experiment", f"protocol={protocol}").inference.protocol == protocol
+
+
+def test_the_plain_hybrid_strategy_has_the_scales_of_its_protocol():
+    for protocol, scale in (("paper", 1 / 3), ("release", 1 / 2)):
+        options = composed("~experiment", f"protocol={protocol}").inference
+        assert build_strategy(**options) == Hybrid(protocol=protocol)
+        net = SeenSizes()
+        build_strategy(**options)(net, torch.zeros(1, 3, 768, 768))
+        assert sorted(net.seen) == [192, int(768 * scale)]
+
+
+class SeenSizes(torch.nn.Module):
+    """Remembers the sides that it saw."""
+
+    stride = 32
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, image):
+        self.seen.append(image.shape[-1])
+        return Prediction(image, image[:, :1], image[:, :1])
 
 
 def test_no_argument_is_the_demo():
@@ -154,6 +190,63 @@ def test_a_run_names_the_files_it_wrote(finished):
     ):
         assert (out / name).stat().st_size > 0
         assert name in done.stdout
+    assert "mattes" not in done.stdout
+
+
+def test_the_card_says_how_the_weights_came_about(finished):
+    out = finished[0]
+    card = load_network(out)[1]
+    assert card["protocol"] == card["model"]["protocol"] == card["inference"]["protocol"] == "paper"
+    assert card["backbone"] is None
+    assert card["licence"] is None
+    recipe = card["recipe"]
+    assert recipe["data"] == "synthetic"
+    assert recipe["seed"] == 42
+    assert list(recipe["stages"]) == ["saliency", "matting"]
+    assert recipe["stages"]["matting"]["epochs"] == 1  # trainer.max_epochs caps the demo's 7
+    assert recipe["stages"]["matting"]["batch_size"] == 4
+    assert recipe["stages"]["matting"]["optimizer"]["lr"] == 2e-3
+    assert set(recipe) == {"data", "seed", "init", "stages", "revision"}
+    rows = read_rows(out / "rows.csv")
+    assert list(card["metrics"]) == ["synthetic, hybrid"]
+    assert card["metrics"]["synthetic, hybrid"]["sad"] == pytest.approx(
+        sum(row.scores["sad"] for row in rows) / len(rows), abs=1e-6
+    )
+    before = load_network(out / "saliency/model.safetensors")[1]
+    assert list(before["recipe"]["stages"]) == ["saliency"]
+    assert "metrics" not in before
+
+
+def test_a_run_under_the_releases_protocol_starts_from_a_backbone_and_writes_its_mattes(finished, tmp_path):
+    arguments = [
+        *SMALL,
+        "stages=[matting]",
+        "logger=none",
+        "protocol=release",
+        "mattes=true",
+        "licence=CC0-1.0",
+        f"backbone.weights={finished[0] / 'model.safetensors'}",
+        "backbone.kind=r34_mp",
+        "stage.matting.optimizer.lr=1e-9",
+        "stage.matting.schedule=null",
+    ]
+    done = train(*arguments, "hydra.run.dir=out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    net, card = load_network(tmp_path / "out")
+    assert card["protocol"] == card["model"]["protocol"] == card["inference"]["protocol"] == "release"
+    assert card["licence"] == "CC0-1.0"
+    assert card["backbone"] == {"kind": "r34_mp", "source": "model.safetensors"}
+    source = load_network(finished[0])[0]
+    for part in ("encoder.stem.0.weight", "encoder.stages.3.2.second.0.weight"):
+        after, before = net.state_dict()[part], source.state_dict()[part]
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-7)  # Adam moves a weight by the rate, 1e-9, a step
+    head = "matting.head.weight"
+    assert not torch.allclose(net.state_dict()[head], source.state_dict()[head], rtol=0, atol=1e-3)  # drawn anew
+    rows = read_rows(tmp_path / "out" / "rows.csv")
+    files = sorted((tmp_path / "out" / "mattes").iterdir())
+    assert [file.name for file in files] == sorted(f"{row.name}.png" for row in rows)
+    assert all(read_alpha(file).shape == (64, 64) for file in files)
+    assert "the predicted matte of every test picture" in done.stdout
 
 
 def test_rows_hold_every_metric_type_and_category(finished):
@@ -196,7 +289,7 @@ def test_the_offline_run_of_wandb_says_what_it_should(finished):
     assert run["display_name"] == "demo-uni+tl+mp+se+sa-s42"
     assert run["run_group"] == "demo"
     assert run["job_type"] == "train"
-    assert set(run["tags"]) == {"synthetic", "aimnet", "uni", "tl", "mp", "se", "sa"}
+    assert set(run["tags"]) == {"synthetic", "aimnet", "paper", "uni", "tl", "mp", "se", "sa"}
     assert run["run_id"] == (out / "wandb_run_id.txt").read_text()
     config = {}
     for found in records:
@@ -275,6 +368,10 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_run_goes_on(tmp_path):
         (["trainer.max_epochs=few"], "trainer.max_epochs must be a whole number"),
         (["stages=[warmup]"], "stages names warmup; the stages defined are saliency, matting"),
         (["init=nowhere"], "nowhere"),
+        (["init=nowhere", "backbone.weights=elsewhere"], "init and backbone.weights both say"),
+        (["backbone.weights=nowhere", "backbone.kind=resnet34"], "nowhere"),
+        (["backbone.weights=nowhere"], "the kind of the backbone nowhere must be r34_mp"),
+        (["protocol=relaese"], "protocol must be paper or release, got 'relaese'"),
         (["resume=nowhere"], "nowhere is not a run's folder"),
         (["data.compose.representation=duomap"], "representation must be one of unified, trimap"),
     ],

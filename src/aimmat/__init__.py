@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aimmat import data, functional, images, inference, metrics, models, schema, tables, weights
     from aimmat.inference import Predictor
-    from aimmat.schema import AimmatError
+    from aimmat.schema import AimmatError, Protocol
 
 __all__ = [
     "AimmatError",
@@ -57,24 +57,28 @@ def build(name: str, **switches: Any) -> nn.Module:
     return models.build(name, **switches)
 
 
-def load(path: str | os.PathLike[str], device: str = "auto") -> Predictor:
+def load(path_or_name: str | os.PathLike[str], device: str = "auto", protocol: Protocol | None = None) -> Predictor:
     """Make a Predictor from trained weights; it applies the strategy that they were tested with.
 
     Args:
-        path: a run's folder, a checkpoint in it, or a `.safetensors` file of ours.
+        path_or_name: a run's folder, a checkpoint in it, a `.safetensors` file of ours, a checkpoint of the released
+            AIM code; or the name of a release in `weights.RELEASES`, which is downloaded unless that was done before.
         device: "auto" takes CUDA where there is one, else the CPU; or any name that torch knows.
+        protocol: "paper" or "release", what is computed where the two differ; None takes what the weights were
+            trained for.
 
     Returns:
         predictor(image) -> alpha matte (H, W); its network is `.net`.
 
     Raises:
-        AimmatError: nothing that can be loaded lies there, or the device does not exist here.
+        AimmatError: nothing that can be loaded lies there, it cannot be downloaded, or the device does not exist here.
     """
     from aimmat.inference import Predictor, build_strategy
     from aimmat.weights import load_network
 
-    net, card = load_network(path)
-    return Predictor(net, build_strategy(**card.get("inference") or {"name": "hybrid"}), device)
+    net, card = load_network(path_or_name, protocol)
+    inference = {"protocol": card.get("protocol", "paper")} | (card.get("inference") or {"name": "hybrid"})
+    return Predictor(net, build_strategy(**inference), device)
 
 
 def __getattr__(name: str) -> Any:

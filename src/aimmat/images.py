@@ -1,16 +1,18 @@
-"""Pictures and alpha mattes as files: every format that Pillow reads becomes plain uint8 arrays."""
+"""Pictures and alpha mattes as files: every format that Pillow reads becomes plain uint8 arrays; mattes become PNG."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from aimmat.schema import AimmatError
+from aimmat.schema import AimmatError, Protocol, is_release
 
 T = TypeVar("T")
 
@@ -87,6 +89,73 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     if "transparency" in image.info:  # Pillow warns when it drops a palette's transparency on the way to RGB
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+def to_uint8(alpha: np.ndarray, protocol: Protocol = "paper") -> np.ndarray:
+    """Alpha values as the bytes that a file holds.
+
+    Args:
+        alpha: any shape, floating-point values in [0, 1].
+        protocol: "paper" rounds to the nearest of the 256 levels; "release" rounds down, as the released code saves.
+
+    Returns:
+        The same shape, uint8.
+
+    Raises:
+        AimmatError: an unknown protocol.
+        ValueError: the values are no floating-point numbers in [0, 1].
+
+    >>> to_uint8(np.array([0.0, 0.5, 0.999, 1.0])), to_uint8(np.array([0.0, 0.5, 0.999, 1.0]), "release")
+    (array([  0, 128, 255, 255], dtype=uint8), array([  0, 127, 254, 255], dtype=uint8))
+    """
+    return _levels(alpha, 8, protocol)
+
+
+def write_alpha(
+    path: str | PathLike[str], alpha: np.ndarray, protocol: Protocol = "paper", bits: Literal[8, 16] = 8
+) -> None:
+    """Write an alpha matte as a grey PNG file, whole or not at all.
+
+    Args:
+        path: the file, named *.png; its folder is made if missing, a file that exists is replaced.
+        alpha: (H, W), floating-point values in [0, 1].
+        protocol: as for `to_uint8`.
+        bits: levels of a pixel, 2 ** bits.
+
+    Raises:
+        AimmatError: the file cannot be written or has another suffix, or an unknown protocol.
+        ValueError: alpha is no (H, W) of floating-point numbers in [0, 1], or bits is neither 8 nor 16.
+    """
+    if alpha.ndim != 2 or bits not in (8, 16):
+        raise ValueError(f"alpha must be (H, W) and bits 8 or 16, got {alpha.shape} and {bits!r}")
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise AimmatError(f"cannot write {path}: a matte is saved as PNG, which loses nothing; name the file *.png")
+    image = Image.fromarray(_levels(alpha, bits, protocol))
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(partial, format="PNG")
+        partial.replace(path)
+    except OSError as error:
+        raise AimmatError(f"cannot write {path}: {error.strerror or _one_line(error)}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def _levels(alpha: np.ndarray, bits: int, protocol: Protocol) -> np.ndarray:
+    """Values in [0, 1] as whole levels, 0 to 2 ** bits - 1."""
+    if not np.issubdtype(alpha.dtype, np.floating) or not ((alpha >= 0) & (alpha <= 1)).all():
+        raise ValueError(f"alpha must hold floating-point values in [0, 1], got {_what(alpha)}; divide 0..255 by 255")
+    levels: np.ndarray = alpha.astype(np.float64) * (2**bits - 1)
+    if not is_release(protocol):
+        np.rint(levels, out=levels)
+    return levels.astype(f"uint{bits}")
+
+
+def _what(values: np.ndarray) -> str:
+    return f"{values.dtype}" + (f", {values.min():g} to {values.max():g}" if values.size else "")
 
 
 def _to_alpha(image: Image.Image) -> np.ndarray:

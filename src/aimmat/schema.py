@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
-import numpy as np
-from torch import Tensor
+if TYPE_CHECKING:  # a command that only names things should not wait for torch
+    import numpy as np
+    from torch import Tensor
+
+# Where the paper and the released AIM code disagree and weights or figures depend on it: what the paper says, or what
+# the release computes. One word for all of it.
+Protocol = Literal["paper", "release"]
+PROTOCOLS: tuple[Protocol, ...] = ("paper", "release")
 
 
 class ImageType(StrEnum):
@@ -107,3 +113,14 @@ class Row:
 
 class AimmatError(Exception):
     """A mistake a user can mend; commands print its one sentence and leave with exit code 1."""
+
+
+def is_release(protocol: str) -> bool:
+    """Whether the protocol is "release"; any other word than the two is refused.
+
+    Raises:
+        AimmatError: the word is neither "paper" nor "release".
+    """
+    if protocol not in PROTOCOLS:
+        raise AimmatError(f"protocol must be {' or '.join(PROTOCOLS)}, got {protocol!r}")
+    return protocol == "release"

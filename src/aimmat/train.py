@@ -26,11 +26,12 @@ from rich.console import Console
 
 from aimmat.console import guarded, keep_memory
 from aimmat.lit import MattingDataModule, MattingModule, SaveOnExit, TestPictures
+from aimmat.lit.callbacks import WriteMattes
 from aimmat.lit.constants import constant_rows
 from aimmat.metrics import METRICS
-from aimmat.schema import AimmatError, Row
+from aimmat.schema import AimmatError, Row, is_release
 from aimmat.tables import gallery_html, gallery_png, results_table, write_file, write_rows
-from aimmat.weights import load_network, save_network
+from aimmat.weights import load_backbone, load_network, save_network
 
 console = Console(highlight=False)
 
@@ -51,15 +52,15 @@ def switches(config: DictConfig) -> dict[str, bool]:
 
 
 def run_name(config: DictConfig) -> str:
-    """What a run is called: its experiment, the switches that are on, its seed."""
+    """What a run is called: its experiment, the switches that are on, the protocol if not the paper's, its seed."""
     on = "+".join(name for name, value in switches(config).items() if value) or "none"
-    return f"{config.task_name}-{on}-s{config.seed}"
+    return f"{config.task_name}-{on}{'-release' * is_release(config.protocol)}-s{config.seed}"
 
 
 def run_tags(config: DictConfig) -> list[str]:
-    """What a run is found by: its data set, its network, the switches that are on, and what `tags` adds."""
+    """What a run is found by: its data set, network and protocol, the switches that are on, and what `tags` adds."""
     on = [name for name, value in switches(config).items() if value]
-    return [config.data_name, config.model.name, *on, *config.tags]
+    return [config.data_name, config.model.name, config.protocol, *on, *config.tags]
 
 
 OmegaConf.register_new_resolver("run_name", lambda *, _root_: run_name(_root_), replace=True)
@@ -111,8 +112,11 @@ def check(config: DictConfig) -> None:
     """Refuse what Hydra lets through.
 
     Raises:
-        AimmatError: a stage that is not defined, or a number that is none.
+        AimmatError: a stage or protocol that is not defined, a number that is none, or two sources of first weights.
     """
+    is_release(config.protocol)
+    if config.init and config.backbone.weights:
+        raise AimmatError("init and backbone.weights both say where the first stage's encoder starts from; keep one")
     if unknown := [name for name in config.stages if name not in config.stage]:
         raise AimmatError(f"stages names {', '.join(unknown)}; the stages defined are {', '.join(config.stage)}")
     if not config.stages:
@@ -152,6 +156,8 @@ def _module(config: DictConfig, stage: str | None, weights: Mapping[str, torch.T
                 f"the weights of init={config.init} do not fit the network {plain['model']}: "
                 f"{str(error).splitlines()[-1].strip()}; set model.* to what those weights were trained with"
             ) from None
+    elif config.backbone.weights:
+        load_backbone(module.net, config.backbone.weights, config.backbone.kind)
     if config.channels_last:
         module.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
@@ -188,7 +194,7 @@ def _train(
     checkpoints = folder / "checkpoints"
     last = checkpoints / "last.ckpt"
     callbacks.append(SaveOnExit(checkpoints))
-    epochs = min(config.stage[stage].max_epochs, config.trainer.max_epochs or sys.maxsize)
+    epochs = _epochs(config, stage)
     trainer = _trainer(config, folder, loggers, callbacks, epochs)
     if data.val is None:
         trainer.limit_val_batches = 0
@@ -211,7 +217,8 @@ def _test(
     """Test the trained network and write rows, tables, gallery and weights into the run's folder."""
     module = _module(config, None, weights)
     pictures = TestPictures()
-    trainer = _trainer(config, output, loggers, [pictures], 1)
+    mattes = [WriteMattes(output / "mattes", config.protocol)] if config.mattes else []
+    trainer = _trainer(config, output, loggers, [pictures, *mattes], 1)
     trainer.test(module, data, verbose=False)
     sad = float(trainer.callback_metrics["test/sad"])
     if not trainer.is_global_zero:
@@ -237,7 +244,10 @@ def _test(
         config=config.task_name,
         command=command,
     )
-    save_network(output / "model.safetensors", module.net, _card(config, config.stages[-1]))
+    logged = trainer.callback_metrics
+    overall = {name: float(logged[f"test/{name}"]) for name in METRICS if f"test/{name}" in logged}
+    metrics = {f"{config.data_name}, {config.inference.name}": overall}
+    save_network(output / "model.safetensors", module.net, _card(config, config.stages[-1]) | {"metrics": metrics})
     console.print(table.to_console())
     for name, what in _LEFT.items():
         if (output / name).exists():
@@ -252,6 +262,7 @@ _LEFT = {
     "tables.tex": "the tables in LaTeX",
     "gallery.png": "input, trimap, matting output, alpha, truth, error",
     "gallery.html": "the same as a page",
+    "mattes": "the predicted matte of every test picture",
     "config.yaml": "every setting, resolved",
     "model.safetensors": "the weights: aimmat.load(...)",
     "wandb": "the W&B run, offline; `wandb sync` uploads it",
@@ -259,8 +270,41 @@ _LEFT = {
 
 
 def _card(config: DictConfig, stage: str) -> dict[str, Any]:
+    """What the weights that a stage leaves are, and how they came about."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    return {"model": plain["model"], "inference": plain["inference"], "stage": stage, "run": run_name(config)}
+    start, backbone = plain["backbone"], None
+    if start["weights"]:
+        backbone = {"kind": start["kind"], "source": Path(start["weights"]).name}
+    until = plain["stages"][: plain["stages"].index(stage) + 1]
+    stages = {
+        name: {
+            "epochs": _epochs(config, name),
+            "batch_size": plain["stage"][name]["data"].get("batch_size", plain["data"]["batch_size"]),
+            "optimizer": plain["stage"][name]["optimizer"],
+            "schedule": plain["stage"][name]["schedule"],
+        }
+        for name in until
+    }
+    return {
+        "model": plain["model"],
+        "inference": plain["inference"],
+        "protocol": plain["protocol"],
+        "stage": stage,
+        "run": run_name(config),
+        "recipe": {
+            "data": plain["data_name"],
+            "seed": plain["seed"],
+            "init": plain["init"] and Path(plain["init"]).name,
+            "stages": stages,
+            "revision": _revision(),
+        },
+        "backbone": backbone,
+        "licence": plain["licence"],
+    }
+
+
+def _epochs(config: DictConfig, stage: str) -> int:
+    return int(min(config.stage[stage].max_epochs, config.trainer.max_epochs or sys.maxsize))
 
 
 def _describe(loggers: list[Logger], config: DictConfig, output: Path) -> None:

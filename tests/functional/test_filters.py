@@ -95,6 +95,36 @@ def test_laplacian_pyramid_halves_and_sums_over_its_levels():
     torch.testing.assert_close(bands[-1], torch.full((1, 1, 2, 1), 0.7))
 
 
+def pyramid_by_the_releases_formula(image, levels):
+    """Plain convolution with the kernel written down: exp(-x^2) + exp(-y^2), normalised."""
+    y, x = np.mgrid[-2:3, -2:3]
+    kernel = np.exp(-(x**2.0)) + np.exp(-(y**2.0))
+    kernel /= kernel.sum()
+    bands = []
+    for _ in range(levels):
+        height, width = image.shape
+        smooth = scipy.ndimage.correlate(image, kernel, mode="nearest")
+        bands.append(image - smooth)
+        even = smooth[: height // 2 * 2, : width // 2 * 2]
+        image = even.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
+    return [*bands, image]
+
+
+@pytest.mark.parametrize("size", [(64, 32), (37, 75), (32, 33)])
+def test_laplacian_pyramid_of_the_release_is_its_formula(size):
+    image = noise(2, 1, *size)
+    bands = laplacian_pyramid(image, protocol="release")
+    for k, sample in enumerate(image[:, 0].numpy()):
+        for band, expected in zip(bands, pyramid_by_the_releases_formula(sample, 5), strict=True):
+            torch.testing.assert_close(band[k, 0], torch.tensor(expected), rtol=0, atol=1e-14)  # float64 rounding
+
+
+def test_laplacian_pyramid_of_the_release_needs_32_pixels_a_side():
+    assert len(laplacian_pyramid(torch.zeros(1, 1, 32, 32), protocol="release")) == 6
+    with pytest.raises(ValueError, match=r"both sides must be 32 pixels or more .* got 31 x 40; use larger"):
+        laplacian_pyramid(torch.zeros(1, 1, 31, 40), protocol="release")
+
+
 def test_laplacian_pyramid_of_a_dot():
     image = torch.zeros(1, 1, 17, 17)
     image[..., 8, 8] = 1

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from aimmat.functional import fuse
+from aimmat.functional import fuse, likeliest_class
 
 
 def test_hard_fusion_takes_matting_in_the_transition_only():
@@ -35,6 +35,14 @@ def test_only_soft_fusion_teaches_the_semantics():
     assert torch.equal(matting.grad, (logits.argmax(1, keepdim=True) == 1).float())
     fuse(logits, matting, hard=False).sum().backward()
     assert (logits.grad != 0).any()
+
+
+def test_the_release_compares_sigmoids_and_takes_the_first_of_equal_ones():
+    logits = torch.tensor([[30.0, 20.0, 40.0], [-9.0, 18.0, 17.5], [0.1, 0.3, 0.2]]).T.reshape(1, 3, 1, 3)
+    assert likeliest_class(logits).flatten().tolist() == [2, 1, 1]
+    assert likeliest_class(logits, "release").flatten().tolist() == [0, 1, 1]  # float32: all of the first are 1
+    matting = torch.full((1, 1, 1, 3), 0.3)
+    torch.testing.assert_close(fuse(logits, matting, True, "release").flatten(), torch.tensor([0.0, 0.3, 0.3]))
 
 
 def test_shapes_that_do_not_belong_together_are_named():

@@ -5,7 +5,7 @@ import torch
 
 from aimmat.functional import alpha_loss, composition_loss, laplacian_loss, semantic_loss
 from aimmat.lit.losses import MattingLoss, check_finite
-from aimmat.schema import Prediction
+from aimmat.schema import AimmatError, Prediction
 
 
 @pytest.fixture
@@ -42,6 +42,31 @@ def test_every_term_is_the_loss_it_names(pair):
         ),
     }
     assert MattingLoss()(prediction, batch) == expected
+
+
+def test_every_term_follows_the_protocol(pair):
+    prediction, batch = pair
+    wide = {key: value.repeat(1, 1, 2, 2) if torch.is_tensor(value) else value for key, value in batch.items()}
+    prediction = Prediction(*(part.repeat(1, 1, 2, 2) for part in prediction))
+    alpha, transition = wide["alpha"], wide["semantic"] == 1
+    layers = wide["foreground"], wide["background"], wide["image"]
+    expected = {
+        "semantic": semantic_loss(prediction.semantic, wide["semantic"], "release"),
+        "matting_alpha": alpha_loss(prediction.matting, alpha, transition, "release"),
+        "matting_laplacian": laplacian_loss(prediction.matting, alpha, transition, "release"),
+        "fused_alpha": alpha_loss(prediction.alpha, alpha, None, "release"),
+        "fused_laplacian": laplacian_loss(prediction.alpha, alpha, None, "release"),
+        "fused_composition": composition_loss(prediction.alpha, *layers, "release"),
+    }
+    found = MattingLoss(protocol="release")(prediction, wide)
+    assert found == expected
+    paper = MattingLoss()(prediction, wide)
+    assert {name for name in found if found[name] != paper[name]} == set(found) - {"fused_alpha"}  # the same formula
+
+
+def test_an_unknown_protocol_is_named_when_the_loss_is_made():
+    with pytest.raises(AimmatError, match="protocol must be paper or release"):
+        MattingLoss(protocol="relaese")
 
 
 def test_a_weight_scales_its_term_and_zero_leaves_it_out(pair):

@@ -142,6 +142,47 @@ def test_hard_fusion_takes_the_likeliest_class_and_soft_fusion_the_expected_one(
     torch.testing.assert_close(b.alpha, (1 - weight) * b.matting + weight * unified, rtol=0, atol=1e-6)
 
 
+def gradients(net, image):
+    prediction = net(image)
+    weights = torch.randn(prediction.alpha.shape, generator=torch.Generator().manual_seed(2))
+    ((prediction.matting + prediction.alpha) * weights).sum().backward()
+    return prediction, {name: p.grad for name, p in net.named_parameters()}
+
+
+def test_the_release_sees_the_same_and_learns_as_torchs_unpooling_teaches(monkeypatch):
+    nets = {name: AimNet(width=0.125, protocol=name).train() for name in ("paper", "release")}
+    nets["release"].load_state_dict(nets["paper"].state_dict())
+    twin = AimNet(width=0.125).train()
+    twin.load_state_dict(nets["paper"].state_dict())
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    paper, taught = gradients(nets["paper"], image)
+    release, ours = gradients(nets["release"], image)
+
+    def torchs(x, indices, size, losers):
+        return F.max_unpool2d(x, indices, 2, output_size=size)
+
+    monkeypatch.setattr("aimmat.models.aimnet.unpool", torchs)
+    _, expected = gradients(twin, image)
+    for a, b in zip(paper, release, strict=True):
+        assert torch.equal(a, b)
+    learnt = [name for name, gradient in expected.items() if gradient is not None]
+    for name in learnt:
+        torch.testing.assert_close(ours[name], expected[name])
+    # What lies above the last unpooling never meets a loser; the bridge below all of them does.
+    bridge = "matting.bridge.0.0.weight"
+    assert torch.equal(ours["matting.head.weight"], taught["matting.head.weight"])
+    assert not torch.allclose(ours[bridge], taught[bridge], rtol=1e-2)
+
+
+def test_the_release_fuses_by_the_first_of_the_largest_sigmoids():
+    net = AimNet(width=0.125, protocol="release").eval()
+    with torch.no_grad():
+        net.semantic.head.weight.zero_()
+        net.semantic.head.bias.copy_(torch.tensor([-5.0, 30.0, 40.0]))  # in float32 both sigmoids are 1
+        prediction = net(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(prediction.alpha, prediction.matting)
+
+
 def test_autocast_computes_the_matte_in_float32():
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -168,6 +209,11 @@ def test_channels_last_gives_the_same_matte():
         ({"width": float("nan")}, "aimnet's width is a number above 0 and at most 4, got nan; 1 is the paper's"),
         ({"width": True}, "aimnet's width is a number above 0 and at most 4, got True; 1 is the paper's"),
         ({"fusion": "mean"}, "aimnet's fusion is hard or soft, got 'mean'"),
+        ({"protocol": "aim"}, "protocol must be paper or release, got 'aim'"),
+        (
+            {"protocol": "release", "fusion": "soft"},
+            "aimnet's fusion is hard in the release; set fusion=hard or protocol=paper",
+        ),
     ],
 )
 def test_a_value_that_a_switch_cannot_have_is_refused_in_a_sentence(switches, sentence):

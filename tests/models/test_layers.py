@@ -55,6 +55,19 @@ def test_the_last_of_several_values_for_one_pixel_wins():
     assert x.grad.flatten().tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
+@pytest.mark.parametrize(("shape", "constant"), CASES)
+def test_with_losers_the_gradient_is_that_of_torchs_max_unpool(shape, constant):
+    x, indices = pooled(shape, constant=constant)
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    ours, torchs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    unpooled = unpool(ours, indices, shape[-2:], losers=True)
+    expected = F.max_unpool2d(torchs, indices, 2, output_size=shape[-2:])
+    (unpooled * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert torch.equal(unpooled, expected)
+    assert torch.equal(ours.grad, torchs.grad)
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_gradient_of_unpool_is_that_of_its_result(strict):
     x, indices = pooled((1, 2, 8, 10))

@@ -8,7 +8,7 @@ from aimmat.functional.filters import (
     laplacian_pyramid,
     separable_filter,
 )
-from aimmat.functional.fusion import fuse
+from aimmat.functional.fusion import fuse, likeliest_class
 from aimmat.functional.losses import alpha_loss, composition_loss, laplacian_loss, semantic_loss
 from aimmat.functional.metrics import connectivity_error, gradient_error, mad, mse, sad
 from aimmat.functional.trimap import generalise, trimap_from_alpha
@@ -26,6 +26,7 @@ __all__ = [
     "gradient_error",
     "laplacian_loss",
     "laplacian_pyramid",
+    "likeliest_class",
     "mad",
     "mse",
     "rssn",

@@ -5,10 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aimmat.schema import SemanticClass
+from aimmat.schema import Protocol, SemanticClass, is_release
 
 
-def fuse(semantic_logits: Tensor, matting: Tensor, hard: bool) -> Tensor:
+def likeliest_class(semantic_logits: Tensor, protocol: Protocol = "paper") -> Tensor:
+    """Class of each pixel.
+
+    Args:
+        semantic_logits: (B, 3, H, W), background, transition, foreground.
+        protocol: "release" compares the logits' sigmoids, which are equal where two logits are so large that float32
+            rounds both to 1; the first of equal ones wins.
+
+    Returns:
+        (B, 1, H, W) int64 class index.
+
+    Raises:
+        AimmatError: an unknown protocol.
+    """
+    scores = semantic_logits.sigmoid() if is_release(protocol) else semantic_logits
+    return scores.argmax(dim=1, keepdim=True)
+
+
+def fuse(semantic_logits: Tensor, matting: Tensor, hard: bool, protocol: Protocol = "paper") -> Tensor:
     """Final alpha matte: semantics where they are sure, the matting decoder's output in the transition.
 
     Args:
@@ -16,11 +34,13 @@ def fuse(semantic_logits: Tensor, matting: Tensor, hard: bool) -> Tensor:
         matting: the matting decoder's alpha, (B, 1, H, W), values in [0, 1].
         hard: U is the likeliest class (0, 0.5 or 1), which gives the semantics no gradient, as the released code does;
             otherwise U is the expected value of these three under the softmax.
+        protocol: how the likeliest class is found, see `likeliest_class`.
 
     Returns:
         (B, 1, H, W), values in [0, 1].
 
     Raises:
+        AimmatError: an unknown protocol.
         ValueError: the shapes do not belong together.
 
     Source:
@@ -37,7 +57,7 @@ def fuse(semantic_logits: Tensor, matting: Tensor, hard: bool) -> Tensor:
             f"and {tuple(matting.shape)}; resize one to the other's size first"
         )
     if hard:
-        label = semantic_logits.argmax(dim=1, keepdim=True)
+        label = likeliest_class(semantic_logits, protocol)
         return torch.where(label == SemanticClass.TRANSITION, matting, (label == SemanticClass.FOREGROUND).to(matting))
     probability = semantic_logits.softmax(dim=1)
     unified = 0.5 * probability[:, 1:2] + probability[:, 2:3]

@@ -7,23 +7,26 @@ from torch import Tensor
 
 from aimmat.functional.compositing import composite
 from aimmat.functional.filters import laplacian_pyramid
+from aimmat.schema import Protocol, is_release
 
 
-def semantic_loss(logits: Tensor, target: Tensor) -> Tensor:
+def semantic_loss(logits: Tensor, target: Tensor, protocol: Protocol = "paper") -> Tensor:
     """Cross-entropy of the semantic decoder, mean over pixels.
 
     Args:
         logits: (B, 3, H, W), background, transition, foreground, before the softmax.
         target: generalised trimap, (B, 1, H, W) int64 class index.
+        protocol: "release" takes the softmax of the logits' sigmoids, which lie in [0, 1].
 
     Returns:
-        (), 0 for certain and right, log 3 for no opinion.
+        (), 0 for certain and right, log 3 for no opinion. The release's ends at log(1 + 2 / e) = 0.55.
 
     Raises:
+        AimmatError: an unknown protocol.
         ValueError: the shapes do not belong together.
 
     Source:
-        AIM paper, section 3.2. The released code feeds it sigmoids in place of logits, whose floor is 0.55.
+        AIM paper, section 3.2; release: core/evaluate.py, `get_crossentropy_loss`.
     """
     if target.shape != (len(logits), 1, *logits.shape[2:]) or logits.dim() != 4:
         raise ValueError(
@@ -31,38 +34,43 @@ def semantic_loss(logits: Tensor, target: Tensor) -> Tensor:
             f"{tuple(target.shape)}; resize the target to the logits with mode='nearest'"
         )
     # Not F.cross_entropy: on CUDA it has no deterministic form and raises under deterministic=True.
-    return -_precise(logits).log_softmax(dim=1).gather(1, target).mean()
+    scores = _precise(logits).sigmoid() if is_release(protocol) else _precise(logits)
+    return -scores.log_softmax(dim=1).gather(1, target).mean()
 
 
-def alpha_loss(pred: Tensor, alpha: Tensor, region: Tensor | None = None) -> Tensor:
+def alpha_loss(pred: Tensor, alpha: Tensor, region: Tensor | None = None, protocol: Protocol = "paper") -> Tensor:
     """Mean absolute difference, smooth at zero: sqrt(d^2 + 1e-12).
 
     Args:
         pred: predicted alpha matte, (B, 1, H, W), values in [0, 1].
         alpha: ground-truth alpha matte, same shape and range.
         region: the pixels that count, (B, 1, H, W) bool, usually the transition; None counts them all.
+        protocol: "release" sums over all pixels after setting d to 0 outside the region, so that each of those still
+            adds 1e-6.
 
     Returns:
         (), from 0 to 1: the sum over the batch's pixels in the region, divided by their number + 1 (so that an
         empty region gives 0), or the mean over all pixels.
 
     Raises:
+        AimmatError: an unknown protocol.
         ValueError: the shapes differ.
 
     Source:
-        Xu et al., CVPR 2017 (Deep Image Matting); AIM paper, section 3.3.
+        Xu et al., CVPR 2017 (Deep Image Matting); AIM paper, section 3.3; release: core/evaluate.py, `get_alpha_loss`.
 
     >>> alpha_loss(torch.full((1, 1, 3, 3), 0.75), torch.full((1, 1, 3, 3), 0.25))
     tensor(0.5000)
     """
     _check_mattes(pred, alpha, region)
-    error = _smooth_abs(_precise(pred) - _precise(alpha))
+    difference, release = _precise(pred) - _precise(alpha), is_release(protocol)
     if region is None:
-        return error.mean()
-    return (error * region).sum() / (region.sum() + 1)
+        return _smooth_abs(difference).mean()
+    error = _smooth_abs(difference * region) if release else _smooth_abs(difference) * region
+    return error.sum() / (region.sum() + 1)
 
 
-def laplacian_loss(pred: Tensor, alpha: Tensor, region: Tensor | None = None) -> Tensor:
+def laplacian_loss(pred: Tensor, alpha: Tensor, region: Tensor | None = None, protocol: Protocol = "paper") -> Tensor:
     """Mean absolute difference of two Laplacian pyramids, summed over five bands and the residual.
 
     Args:
@@ -70,12 +78,14 @@ def laplacian_loss(pred: Tensor, alpha: Tensor, region: Tensor | None = None) ->
         alpha: ground-truth alpha matte, same shape and range.
         region: the pixels that count, (B, 1, H, W) bool, usually the transition; both mattes are 0 elsewhere. The
             mean still runs over all pixels, so the loss grows with the region, as in the released code.
+        protocol: which `filters.laplacian_pyramid`.
 
     Returns:
         (), from 0.
 
     Raises:
-        ValueError: the shapes differ.
+        AimmatError: an unknown protocol.
+        ValueError: the shapes differ, or the mattes are too small for the release's pyramid.
 
     Source:
         Hou and Liu, ICCV 2019; AIM paper, section 3.3. Bands weigh the same, as in the released code, where Hou and
@@ -85,10 +95,13 @@ def laplacian_loss(pred: Tensor, alpha: Tensor, region: Tensor | None = None) ->
     difference = _precise(pred) - _precise(alpha)  # the pyramid is linear: one does for both
     if region is not None:
         difference = difference * region
-    return torch.stack([band.abs().mean() for band in laplacian_pyramid(difference)]).sum()
+    bands = laplacian_pyramid(difference, protocol=protocol)
+    return torch.stack([band.abs().mean() for band in bands]).sum()
 
 
-def composition_loss(alpha: Tensor, foreground: Tensor, background: Tensor, image: Tensor) -> Tensor:
+def composition_loss(
+    alpha: Tensor, foreground: Tensor, background: Tensor, image: Tensor, protocol: Protocol = "paper"
+) -> Tensor:
     """Mean absolute difference of the image and what a predicted matte composites, smooth at zero as the alpha loss.
 
     Args:
@@ -96,24 +109,32 @@ def composition_loss(alpha: Tensor, foreground: Tensor, background: Tensor, imag
         foreground: true foreground colour, (B, 3, H, W), values in [0, 1].
         background: true background colour, same shape and range.
         image: their true composite, same shape and range.
+        protocol: "release" compares colours after ImageNet normalisation and sums the channels: about 13 times as much.
 
     Returns:
-        (), from 0 to 1, mean over pixels and channels.
+        (), from 0 to 1, mean over pixels and channels; the release's goes to 13.3.
 
     Raises:
+        AimmatError: an unknown protocol.
         ValueError: the shapes do not belong together.
 
     Source:
-        Xu et al., CVPR 2017 (Deep Image Matting); AIM paper, section 3.3. The released code works on colours after
-        ImageNet normalisation and sums the channels: about 13 times this.
+        Xu et al., CVPR 2017 (Deep Image Matting); AIM paper, section 3.3; release: core/evaluate.py,
+        `get_composition_loss_whole_img`, on what core/data.py normalises.
     """
     if image.shape != foreground.shape:
         raise ValueError(
             f"image must have the shape of its foreground, {tuple(foreground.shape)}, got {tuple(image.shape)}; "
             f"give the composite of these very layers"
         )
-    predicted = composite(_precise(foreground), _precise(background), _precise(alpha))
-    return _smooth_abs(predicted - _precise(image)).mean()
+    difference = composite(_precise(foreground), _precise(background), _precise(alpha)) - _precise(image)
+    if not is_release(protocol):
+        return _smooth_abs(difference).mean()
+    # The means cancel in the difference of two normalised pictures.
+    return _smooth_abs(difference / difference.new_tensor(_IMAGENET_STD).view(3, 1, 1)).sum(dim=1).mean()
+
+
+_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def _precise(value: Tensor) -> Tensor:

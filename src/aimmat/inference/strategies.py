@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aimmat.functional.fusion import fuse
-from aimmat.schema import AimmatError, Prediction
+from aimmat.functional.fusion import fuse, likeliest_class
+from aimmat.functional.resize import resize
+from aimmat.schema import AimmatError, Prediction, Protocol, is_release
 
 Strategy = Callable[[nn.Module, Tensor], Prediction]
 
@@ -25,6 +25,7 @@ class Resize:
         size: side of a square network input in pixels, whatever the picture's shape, as in the paper's DUTS
             pre-training (320); None uses `scale`.
         max_side: longest side that the network sees, in pixels.
+        protocol: "release" resizes and rounds sizes as the released AIM code does.
 
     Source:
         The RESIZE test of the released GFM and AIM code.
@@ -33,8 +34,10 @@ class Resize:
     scale: float = 1 / 4
     size: int | None = None
     max_side: int = 1600
+    protocol: Protocol = "paper"
 
     def __post_init__(self) -> None:
+        is_release(self.protocol)
         _check_positive(self, "scale", "size", "max_side")
 
     def __call__(self, net: nn.Module, image: Tensor) -> Prediction:
@@ -51,10 +54,10 @@ class Resize:
         stride = cast(int, net.stride)
         height, width = image.shape[-2:]
         if self.size is None:
-            seen = working_size(height, width, self.scale, stride, self.max_side)
+            seen = working_size(height, width, self.scale, stride, self.max_side, self.protocol)
         else:
-            seen = working_size(self.size, self.size, 1, stride, self.max_side)
-        return _stretch(net(_resize(image, seen)), (height, width))
+            seen = working_size(self.size, self.size, 1, stride, self.max_side, self.protocol)
+        return _stretch(net(resize(image, seen, self.protocol)), (height, width), self.protocol)
 
 
 @dataclass(frozen=True)
@@ -64,30 +67,36 @@ class Hybrid:
     Context is judged better when the whole subject fits the receptive field, detail when it is large. Both maps are
     resized to the picture's own size and fused there by equation 2. What is resized of the semantic decoder is the
     probability of each class, so a hard fusion follows the smooth contour where the winner changes and known pixels
-    stay known; the released code resizes grey levels instead and so widens the transition by about a coarse pixel.
+    stay known. The released code resizes the winners' grey levels, 0, 128 and 255, instead and takes as known only
+    what is still 0 or 255, which widens the transition by about a coarse pixel.
 
     A network without one of the two decoders is run once, at `matting_scale`, as by Resize.
 
     Args:
         semantic_scale: sides of the input for the semantic decoder over sides of the picture.
-        matting_scale: the same for the matting decoder. The paper gives "1/3 and 1/4, respectively" and does not say
-            which is which; the smaller goes to the semantic decoder, as in the released code (there 1/4 and 1/2).
+        matting_scale: the same for the matting decoder; None takes the protocol's own. The paper gives "1/3 and 1/4,
+            respectively" and does not say which is which; the smaller goes to the semantic decoder, as in the released
+            code. That is written for 1/4 and 1/2; its README also has figures for 1/4 and 1/3.
         max_side: longest side that the network sees, in pixels.
         fusion: how `functional.fuse` reads the classes, "hard" by the likeliest one, "soft" by their expected value.
+        protocol: "release" resizes, rounds sizes and fuses as the released AIM code does.
 
     Source:
-        AIM paper, sections 3.3 (equation 2) and 4.2; Li et al., GFM, IJCV 2022.
+        AIM paper, sections 3.3 (equation 2) and 4.2; Li et al., GFM, IJCV 2022; release: core/test.py.
     """
 
     semantic_scale: float = 1 / 4
-    matting_scale: float = 1 / 3
+    matting_scale: float | None = None
     max_side: int = 1600
     fusion: Literal["hard", "soft"] = "hard"
+    protocol: Protocol = "paper"
 
     def __post_init__(self) -> None:
         _check_positive(self, "semantic_scale", "matting_scale", "max_side")
         if self.fusion not in ("hard", "soft"):
             raise AimmatError(f'fusion must be "hard" or "soft", got {self.fusion!r}')
+        if is_release(self.protocol) and self.fusion == "soft":
+            raise AimmatError("the release's fusion is hard; set fusion=hard or protocol=paper of the strategy")
 
     def __call__(self, net: nn.Module, image: Tensor) -> Prediction:
         """Predict at the picture's own size.
@@ -102,16 +111,17 @@ class Hybrid:
         _check_image(image)
         stride = cast(int, net.stride)
         height, width = image.shape[-2:]
-        fine_size = working_size(height, width, self.matting_scale, stride, self.max_side)
-        coarse_size = working_size(height, width, self.semantic_scale, stride, self.max_side)
+        matting_scale = self.matting_scale or (1 / 2 if is_release(self.protocol) else 1 / 3)
+        fine_size = working_size(height, width, matting_scale, stride, self.max_side, self.protocol)
+        coarse_size = working_size(height, width, self.semantic_scale, stride, self.max_side, self.protocol)
 
-        fine = net(_resize(image, fine_size))
+        fine = net(resize(image, fine_size, self.protocol))
         if fine.semantic is None or fine.matting is None:
-            return _stretch(fine, (height, width))
-        coarse = fine if coarse_size == fine_size else net(_resize(image, coarse_size))
+            return _stretch(fine, (height, width), self.protocol)
+        coarse = fine if coarse_size == fine_size else net(resize(image, coarse_size, self.protocol))
 
-        semantic = _stretch_classes(coarse.semantic, (height, width))
-        matting = _stretch_alpha(fine.matting, (height, width))
+        semantic = _stretch_classes(coarse.semantic, (height, width), self.protocol)
+        matting = _stretch_alpha(fine.matting, (height, width), self.protocol)
         return Prediction(semantic, matting, fuse(semantic, matting, hard=self.fusion == "hard"))
 
 
@@ -129,7 +139,7 @@ def build_strategy(name: str, **options: Any) -> Strategy:
         AimmatError: unknown name, unknown option, or a value out of range.
 
     >>> build_strategy("hybrid", matting_scale=0.5)
-    Hybrid(semantic_scale=0.25, matting_scale=0.5, max_side=1600, fusion='hard')
+    Hybrid(semantic_scale=0.25, matting_scale=0.5, max_side=1600, fusion='hard', protocol='paper')
     """
     strategies: dict[str, type[Resize | Hybrid]] = {"resize": Resize, "hybrid": Hybrid}
     if name not in strategies:
@@ -140,7 +150,9 @@ def build_strategy(name: str, **options: Any) -> Strategy:
     return strategies[name](**options)
 
 
-def working_size(height: int, width: int, scale: float, stride: int, max_side: int) -> tuple[int, int]:
+def working_size(
+    height: int, width: int, scale: float, stride: int, max_side: int, protocol: Protocol = "paper"
+) -> tuple[int, int]:
     """Size at which a network sees a picture: scaled, the long side capped, each side a multiple of the stride.
 
     Each side goes to the nearest multiple, at least one stride, so the aspect ratio is kept as far as that allows.
@@ -150,46 +162,55 @@ def working_size(height: int, width: int, scale: float, stride: int, max_side: i
         scale: wanted size over the picture's size.
         stride: what the network's input sides must be a multiple of.
         max_side: longest side in pixels.
+        protocol: "release" rounds down, to whole pixels and then to a multiple, and caps each side on its own. Where
+            that gives 0 pixels, and the released code fails, it is one stride.
 
     Returns:
         Height and width in pixels.
 
+    Raises:
+        AimmatError: an unknown protocol.
+
     >>> working_size(1080, 1620, 1 / 4, stride=32, max_side=1600)
     (256, 416)
-    >>> working_size(4000, 6000, 1 / 2, stride=32, max_side=1600)  # the released code makes this 1600 x 1600
+    >>> working_size(4000, 6000, 1 / 2, stride=32, max_side=1600)
     (1056, 1600)
+    >>> working_size(4000, 6000, 1 / 2, stride=32, max_side=1600, protocol="release")
+    (1600, 1600)
     """
     longest = max(max_side // stride, 1) * stride
+    if is_release(protocol):
+        tall, wide = (min(max(int(side * scale) // stride, 1) * stride, longest) for side in (height, width))
+        return tall, wide
     scale = min(scale, longest / max(height, width))
     tall, wide = (max(int(side * scale / stride + 0.5), 1) * stride for side in (height, width))
     return tall, wide
 
 
-def _stretch(prediction: Prediction, size: tuple[int, int]) -> Prediction:
+def _stretch(prediction: Prediction, size: tuple[int, int], protocol: Protocol) -> Prediction:
     semantic, matting, alpha = prediction
     return Prediction(
-        None if semantic is None else _stretch_classes(semantic, size),
-        None if matting is None else _stretch_alpha(matting, size),
-        _stretch_alpha(alpha, size),
+        None if semantic is None else _stretch_classes(semantic, size, protocol),
+        None if matting is None else _stretch_alpha(matting, size, protocol),
+        _stretch_alpha(alpha, size, protocol),
     )
 
 
-def _stretch_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize the class probabilities; returned as their logarithms, which are logits again."""
-    probabilities = _resize(logits.float().softmax(dim=1), size)
+def _stretch_classes(logits: Tensor, size: tuple[int, int], protocol: Protocol) -> Tensor:
+    """Resize the class probabilities, or the release's grey levels; returned as logarithms, which are logits again."""
+    if is_release(protocol):
+        label = likeliest_class(logits.float(), protocol)
+        grey = resize(torch.tensor((0, 128 / 255, 1), device=label.device)[label], size, protocol)
+        background, foreground = grey == 0, grey == 1
+        probabilities = torch.cat([background, ~(background | foreground), foreground], dim=1).float()
+    else:
+        probabilities = resize(logits.float().softmax(dim=1), size)
     return probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()
 
 
-def _stretch_alpha(alpha: Tensor, size: tuple[int, int]) -> Tensor:
+def _stretch_alpha(alpha: Tensor, size: tuple[int, int], protocol: Protocol) -> Tensor:
     """Resize; rounding may lead a last digit out of [0, 1], so it is clamped."""
-    return _resize(alpha.float(), size).clamp(0, 1)
-
-
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize bilinearly, with a low-pass filter where a side shrinks."""
-    if maps.shape[-2:] == size:
-        return maps
-    return F.interpolate(maps, size, mode="bilinear", antialias=True)
+    return resize(alpha.float(), size, protocol).clamp(0, 1)
 
 
 def _check_image(image: Tensor) -> None:
@@ -203,7 +224,7 @@ def _check_image(image: Tensor) -> None:
 def _check_positive(strategy: Resize | Hybrid, *names: str) -> None:
     for name in names:
         value = getattr(strategy, name)
-        if name == "size" and value is None:
+        if name in ("size", "matting_scale") and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise AimmatError(f"{name} of the strategy must be a number above 0, got {value!r}")

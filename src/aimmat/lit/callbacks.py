@@ -1,4 +1,4 @@
-"""Callbacks: pictures for loggers and for the gallery; checkpoints that are whole, also when a run is interrupted."""
+"""Callbacks: pictures for loggers and gallery, mattes as files; checkpoints that are whole, also when interrupted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.nn import functional as F
 
+from aimmat.images import write_alpha
 from aimmat.lit.module import MattingModule
-from aimmat.schema import Batch, Category, ImageType, Prediction, SemanticClass
+from aimmat.schema import Batch, Category, ImageType, Prediction, Protocol, SemanticClass
 from aimmat.tables import GalleryItem
 
 
@@ -123,6 +124,31 @@ class TestPictures(Callback):
             return
         row = pl_module.rows[-1]
         self.items.append(gallery_item(row.name, row.scores, outputs["prediction"], batch, self.side))
+
+
+class WriteMattes(Callback):
+    """Write the predicted matte of every test picture, an 8-bit PNG under the picture's name.
+
+    Args:
+        folder: where they go, made when the first is written.
+        protocol: how values become levels, see `images.to_uint8`.
+    """
+
+    def __init__(self, folder: str | Path, protocol: Protocol = "paper") -> None:
+        self.folder, self.protocol = Path(folder), protocol
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the mattes of a batch."""
+        for name, alpha in zip(batch["name"], outputs["prediction"].alpha, strict=True):
+            write_alpha(self.folder / f"{name}.png", alpha[0].float().cpu().numpy(), self.protocol)
 
 
 def gallery_item(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from aimmat.functional import alpha_loss, composition_loss, laplacian_loss, semantic_loss
-from aimmat.schema import Batch, Prediction, SemanticClass
+from aimmat.schema import Batch, Prediction, Protocol, SemanticClass, is_release
 
 
 class MattingLoss(nn.Module):
@@ -28,6 +28,10 @@ class MattingLoss(nn.Module):
         fused_alpha: weight.
         fused_laplacian: weight.
         fused_composition: weight; needs the layers that the picture was composited from.
+        protocol: "release" computes each term as the released code does.
+
+    Raises:
+        AimmatError: an unknown protocol.
     """
 
     def __init__(
@@ -38,8 +42,11 @@ class MattingLoss(nn.Module):
         fused_alpha: float = 1.0,
         fused_laplacian: float = 1.0,
         fused_composition: float = 1.0,
+        protocol: Protocol = "paper",
     ) -> None:
         super().__init__()
+        is_release(protocol)
+        self.protocol = protocol
         weights = {
             "semantic": semantic,
             "matting_alpha": matting_alpha,
@@ -60,24 +67,25 @@ class MattingLoss(nn.Module):
         }
 
     def _term(self, name: str, prediction: Prediction, batch: Batch) -> Tensor:
-        alpha, target = batch["alpha"], batch["semantic"]
+        alpha, target, protocol = batch["alpha"], batch["semantic"], self.protocol
         transition = target == SemanticClass.TRANSITION
         match name:
             case "semantic":
                 assert prediction.semantic is not None
-                return semantic_loss(prediction.semantic, target)
+                return semantic_loss(prediction.semantic, target, protocol)
             case "matting_alpha":
                 assert prediction.matting is not None
-                return alpha_loss(prediction.matting, alpha, transition)
+                return alpha_loss(prediction.matting, alpha, transition, protocol)
             case "matting_laplacian":
                 assert prediction.matting is not None
-                return laplacian_loss(prediction.matting, alpha, transition)
+                return laplacian_loss(prediction.matting, alpha, transition, protocol)
             case "fused_alpha":
-                return alpha_loss(prediction.alpha, alpha)
+                return alpha_loss(prediction.alpha, alpha, protocol=protocol)
             case "fused_laplacian":
-                return laplacian_loss(prediction.alpha, alpha)
+                return laplacian_loss(prediction.alpha, alpha, protocol=protocol)
             case _:
-                return composition_loss(prediction.alpha, batch["foreground"], batch["background"], batch["image"])
+                layers = batch["foreground"], batch["background"], batch["image"]
+                return composition_loss(prediction.alpha, *layers, protocol)
 
 
 def check_finite(terms: dict[str, Tensor], batch: Batch) -> None:

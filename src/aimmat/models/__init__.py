@@ -49,7 +49,7 @@ def switches_of(name: str) -> dict[str, Any]:
     """The switches of a network in NETWORKS with their defaults.
 
     >>> switches_of("aimnet")
-    {'mp': True, 'se': True, 'sa': True, 'width': 1.0, 'fusion': 'hard'}
+    {'mp': True, 'se': True, 'sa': True, 'width': 1.0, 'fusion': 'hard', 'protocol': 'paper'}
     """
     return {key: p.default for key, p in inspect.signature(NETWORKS[name]).parameters.items()}
 

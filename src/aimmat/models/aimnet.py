@@ -18,7 +18,7 @@ from aimmat.models.layers import (
     unpool,
     upsample,
 )
-from aimmat.schema import AimmatError, Prediction
+from aimmat.schema import AimmatError, Prediction, Protocol, is_release
 
 
 def decoder_blocks(channels: tuple[int, ...]) -> nn.ModuleList:
@@ -78,15 +78,16 @@ class MattingDecoder(nn.Module):
     Args:
         channels: of E_0 to E_4.
         mp: maps grow by unpooling, through the indices of the encoder's max-pools; False: bilinear.
+        losers: the unpooling hands gradient to values that lost their pixel too, see `unpool`.
 
     Source:
         AIM paper, section 3.3; supplement, Table 2, block "Semantic Guided Matting Decoder". Unpooling comes before
         the concatenation, as in the table and the release.
     """
 
-    def __init__(self, channels: tuple[int, ...], *, mp: bool) -> None:
+    def __init__(self, channels: tuple[int, ...], *, mp: bool, losers: bool = False) -> None:
         super().__init__()
-        self.mp = mp
+        self.mp, self.losers = mp, losers
         self.bridge = conv_stack(*[channels[4]] * 4, dilation=2)
         self.blocks = decoder_blocks(channels)
         self.head = nn.Conv2d(channels[0], 1, 3, padding=1)
@@ -110,7 +111,7 @@ class MattingDecoder(nn.Module):
         if not self.mp:
             return upsample(x)
         for where in reversed(indices):
-            x = unpool(x, where, (2 * x.shape[-2], 2 * x.shape[-1]))
+            x = unpool(x, where, (2 * x.shape[-2], 2 * x.shape[-1]), losers=self.losers)
         return x
 
 
@@ -127,9 +128,13 @@ class AimNet(Network):
         sa: Table 3, column "SA": spatial attention guides the matting decoder.
         width: factor on all channels; 0.25 fits a small machine.
         fusion: "hard" fuses by the most probable class (release), "soft" by the classes' probabilities.
+        protocol: "release" fuses by the largest sigmoid, the first of equal ones, and its unpooling teaches the values
+            that lost their pixel to a neighbour too, as torch's own does. Those do not appear in the output, so "paper"
+            gives them their true gradient, zero. Predictions differ only where two sigmoids round to one number; by the
+            gradient, trainings differ from the first step on.
 
     Raises:
-        AimmatError: a switch has a value that it cannot have.
+        AimmatError: a switch has a value that it cannot have, or soft fusion meets the release.
 
     Source:
         Li, Zhang, Tao: Deep Automatic Natural Image Matting, IJCAI 2021; section 3.3 and supplement, Table 2.
@@ -142,7 +147,14 @@ class AimNet(Network):
     std: Tensor
 
     def __init__(
-        self, *, mp: bool = True, se: bool = True, sa: bool = True, width: float = 1.0, fusion: str = "hard"
+        self,
+        *,
+        mp: bool = True,
+        se: bool = True,
+        sa: bool = True,
+        width: float = 1.0,
+        fusion: str = "hard",
+        protocol: Protocol = "paper",
     ) -> None:
         super().__init__()
         for name, value in {"mp": mp, "se": se, "sa": sa}.items():
@@ -152,14 +164,17 @@ class AimNet(Network):
             raise AimmatError(f"aimnet's width is a number above 0 and at most 4, got {width!r}; 1 is the paper's")
         if fusion not in ("hard", "soft"):
             raise AimmatError(f"aimnet's fusion is hard or soft, got {fusion!r}")
-        self.hard = fusion == "hard"
+        release = is_release(protocol)
+        if release and fusion == "soft":
+            raise AimmatError("aimnet's fusion is hard in the release; set fusion=hard or protocol=paper")
+        self.hard, self.protocol = fusion == "hard", protocol
         # The ImageNet statistics that pretrained encoders expect, RGB in [0, 1].
         self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1), persistent=False)
         self.encoder = ResNet34(mp=mp, width=width)
         self.semantic = SemanticDecoder(self.encoder.channels, se=se)
         self.attention = SpatialAttention() if sa else None
-        self.matting = MattingDecoder(self.encoder.channels, mp=mp)
+        self.matting = MattingDecoder(self.encoder.channels, mp=mp, losers=release)
         init_weights(self)
         for head in (self.semantic.head, self.matting.head):
             nn.init.normal_(head.weight, std=0.01)  # starts undecided: logits near 0
@@ -185,4 +200,4 @@ class AimNet(Network):
         details = self.matting(features, attention)
         precise = torch.promote_types(details.dtype, torch.float32)
         logits, matting = logits.to(precise), details.to(precise).sigmoid()
-        return Prediction(semantic=logits, matting=matting, alpha=fuse(logits, matting, hard=self.hard))
+        return Prediction(semantic=logits, matting=matting, alpha=fuse(logits, matting, self.hard, self.protocol))

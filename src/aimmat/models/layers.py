@@ -161,18 +161,21 @@ class PyramidPooling(nn.Module):
         return F.relu(self.merge(torch.cat((*context, x), dim=1)))
 
 
-def unpool(x: Tensor, indices: Tensor, output_size: tuple[int, int]) -> Tensor:
+def unpool(x: Tensor, indices: Tensor, output_size: tuple[int, int], *, losers: bool = False) -> Tensor:
     """Put each pooled value back where its maximum was found, zeros elsewhere.
 
     Windows of 3x3 at stride 2 overlap, so several of them can name one pixel: the last in row-major order wins, which
     is what `max_unpool2d` does on the CPU (and leaves undefined on CUDA). Only the winner gets a gradient, on every
-    device: the others do not appear in the result.
+    device: the others do not appear in the result, so theirs is zero.
 
     Args:
         x: (B, C, h, w), what to put back.
         indices: (B, C, h, w) int64, as `max_pool2d(..., kernel_size=3, stride=2, padding=1, return_indices=True)`
             gives them: positions in the flattened H x W plane. Windows that do not overlap are welcome too.
         output_size: (H, W), the size that was pooled.
+        losers: True hands the gradient of a pixel to every value that named it, as the backward of `max_unpool2d` and
+            with it the release does: not the gradient of the result, but every value learns. More than a third of a
+            random map's values lose.
 
     Returns:
         (B, C, H, W), the same bits on every device, under deterministic algorithms, when compiled and when exported.
@@ -195,16 +198,17 @@ def unpool(x: Tensor, indices: Tensor, output_size: tuple[int, int]) -> Tensor:
             f"x and indices must have one shape, got {tuple(x.shape)} and {tuple(indices.shape)}; "
             f"the indices are those of the max-pool that this unpooling undoes"
         )
-    unpooled: Tensor = _Unpool.apply(x, indices, output_size)  # type: ignore[no-untyped-call]
+    unpooled: Tensor = _Unpool.apply(x, indices, output_size, losers)  # type: ignore[no-untyped-call]
     return unpooled
 
 
 class _Unpool(torch.autograd.Function):
-    """Two ways forward, the same to the bit, and one rule back."""
+    """Two ways forward, the same to the bit, and two rules back."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, indices: Tensor, output_size: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, indices: Tensor, output_size: tuple[int, int], losers: bool) -> Tensor:
         ctx.save_for_backward(indices)
+        ctx.losers = losers
         ordered = x.device.type == "cpu" and not torch.are_deterministic_algorithms_enabled()
         if ordered and not torch.compiler.is_compiling():
             with torch.autocast("cpu", enabled=False):  # which would turn bfloat16 into float32
@@ -218,13 +222,15 @@ class _Unpool(torch.autograd.Function):
         return unpooled
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (indices,) = ctx.saved_tensors
+        taken = grad.flatten(2).gather(2, indices.flatten(2)).view(indices.shape)
+        if ctx.losers:
+            return taken, None, None, None
         beaten = torch.zeros_like(indices, dtype=torch.bool)
         for earlier, later in _neighbours(indices):
             beaten[earlier] |= indices[earlier] == indices[later]
-        taken = grad.flatten(2).gather(2, indices.flatten(2)).view(indices.shape)
-        return taken.masked_fill(beaten, 0), None, None
+        return taken.masked_fill(beaten, 0), None, None, None
 
 
 def _neighbours(pooled: Tensor) -> Iterator[tuple[Any, Any]]:

@@ -1,36 +1,69 @@
-"""Networks to and from disk: our safetensors files, a run's Lightning checkpoints, and a run's folder."""
+"""Networks to and from disk: our safetensors files, a run's Lightning checkpoints, and the released AIM files.
+
+A file of ours holds a card beside the weights: JSON under the key "aimmat" of the metadata. Its keys, of which only
+`model` must be there:
+
+    model          {"name": ..., **switches}: what `models.build` takes
+    inference      {"name": ..., **options}: what `inference.build_strategy` takes, the test the network is meant for
+    protocol       "paper" or "release", see schema.Protocol; filled in from the network
+    normalisation  {"mean": [R, G, B], "std": [R, G, B], "range": [0, 1]} of what the network does to its input itself;
+                   filled in from the network, for readers other than aimmat
+    recipe         how the weights were trained: data, stages, seed
+    stage, run     the stage that they come from, and its run
+    metrics        {test: {figure: value}} that were measured or published
+    licence        of the weights, by its SPDX name
+    backbone       what the encoder started from: {"kind": "r34_mp" or "resnet34", "source": ...}
+    source         the file or address that the weights were read from, if they were not trained here
+    format         the version of this list, and
+    aimmat         the version of aimmat that wrote the file; both filled in
+
+Other keys are kept. Tensors under "unused." belong to the source and to no network: the released files' classifier.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import pickle
-from contextlib import suppress
+from collections.abc import Mapping
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any
-from zipfile import is_zipfile
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+import aimmat
 from aimmat import models
-from aimmat.schema import AimmatError
+from aimmat.schema import AimmatError, Protocol, is_release
+from aimmat.weights import released
+from aimmat.weights.files import Card, Content, Weights, find, fit, plain, read, write
+from aimmat.weights.releases import Release
 
-Card = dict[str, Any]
+FORMAT = 1
+UNUSED = "unused."
 
 
-def save_network(path: str | PathLike[str], net: nn.Module, card: Card) -> None:
+class Loaded(NamedTuple):
+    """A network from a file, and what else the file says."""
+
+    net: nn.Module
+    card: Card
+    unused: Weights  # what the file carries for others: "resnet.fc.weight" and "resnet.fc.bias"
+    tensors: int  # in the file
+    aliases: int  # of them are second names
+
+
+def save_network(
+    path: str | PathLike[str], net: nn.Module, card: Card, unused: Mapping[str, Tensor] | None = None
+) -> None:
     """Write a network's weights and its card into one safetensors file, whole or not at all.
 
     Args:
         path: the file to write, by custom `model.safetensors`; its folder is made if missing.
         net: the network; a compiled one is saved as the plain one.
-        card: plain JSON values. `card["model"]` must be {"name": ..., **switches}, what `models.build` takes;
-            `card["inference"]`, if there, {"name": "hybrid", ...}, what `inference.build_strategy` takes;
-            everything else is kept as it is.
+        card: plain JSON values under the keys that the head of this file lists.
+        unused: tensors to keep beside the network's.
 
     Raises:
         AimmatError: the file cannot be written.
@@ -38,124 +71,139 @@ def save_network(path: str | PathLike[str], net: nn.Module, card: Card) -> None:
     """
     if not isinstance(card.get("model"), dict) or "name" not in card["model"]:
         raise ValueError(f'card["model"] must be {{"name": ..., **switches}}, got {card.get("model")!r}')
+    card = {"protocol": card["model"].get("protocol", "paper")} | card
+    card |= _normalisation(net) | {"format": FORMAT, "aimmat": aimmat.__version__}
     try:
         metadata = {"format": "pt", "aimmat": json.dumps(card, allow_nan=False)}
     except (TypeError, ValueError) as error:
         raise ValueError(f"a card holds plain JSON values only: {error}") from error
-    weights = {name: value.detach().cpu().contiguous() for name, value in _plain(net.state_dict()).items()}
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(safetensors.torch.save(weights, metadata))
-        partial.replace(path)
-    except OSError as error:
-        raise AimmatError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    tensors = {plain(name): value for name, value in net.state_dict().items()}
+    tensors |= {f"{UNUSED}{name}": value for name, value in (unused or {}).items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write(Path(path), safetensors.torch.save(tensors, metadata))
 
 
-def load_network(path: str | PathLike[str]) -> tuple[nn.Module, Card]:
-    """Rebuild a trained network from a file or from a run's folder.
+def save_release(path: str | PathLike[str], net: nn.Module, unused: Mapping[str, Tensor] | None = None) -> None:
+    """Write a network as the released AIM code does, which loads the file with strict=True.
 
     Args:
-        path: a `.safetensors` file of `save_network`; a Lightning checkpoint of a run, whose hyper-parameters hold
-            "model" and whose weights are named "net.*"; or a run's folder, which stands for the `model.safetensors`
-            in it, else for its newest `<stage>/checkpoints/last.ckpt`.
+        path: the file to write, by custom `.pth`; its folder is made if missing.
+        net: an AimNet of width 1 with mp, se and sa on.
+        unused: the classifier's "resnet.fc.weight" and "resnet.fc.bias"; zeros where they are not known.
+
+    Raises:
+        AimmatError: the layout cannot hold the network, or the file cannot be written.
+    """
+    _save(path, {"state_dict": released.to_aim(net, unused)})
+
+
+def save_backbone(path: str | PathLike[str], net: nn.Module, unused: Mapping[str, Tensor] | None = None) -> None:
+    """Write a network's encoder as the bare ResNet-34 file without which the released code cannot build its network.
+
+    Args:
+        path: the file to write, in the release `r34mp_pretrained_imagenet.pth.tar`.
+        net: an AimNet of width 1 with mp, se and sa on.
+        unused: as in `save_release`.
+
+    Raises:
+        AimmatError: the layout cannot hold the network, or the file cannot be written.
+    """
+    tensors = released.to_aim(net, unused).items()
+    _save(path, {name.removeprefix("resnet."): value for name, value in tensors if name.startswith("resnet.")})
+
+
+def load_network(path_or_name: str | PathLike[str], protocol: Protocol | None = None) -> tuple[nn.Module, Card]:
+    """Rebuild a trained network from a file, a run's folder or a release's name.
+
+    Args:
+        path_or_name: a `.safetensors` file of `save_network`; a Lightning checkpoint of a run, whose hyper-parameters
+            hold "model" and whose weights are named "net.*"; a run's folder, which stands for the
+            `model.safetensors` in it, else for its newest `<stage>/checkpoints/last.ckpt`; a checkpoint of the
+            released AIM code; or a name in RELEASES, unless a file is called so.
+        protocol: None keeps what the card says; "paper" or "release" is written into the card's model and inference.
 
     Returns:
         The network on the CPU in evaluation mode, and its card (of a checkpoint: its hyper-parameters).
 
     Raises:
-        AimmatError: there is no such file, it is no checkpoint of ours, or its weights do not fit the network
-            that it names.
+        AimmatError: there is nothing of that name, it is no checkpoint of a network, or its weights do not fit the
+            network that it names.
     """
-    path = _resolve(Path(path))
-    weights, card = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
-    model = card.get("model")
+    return read_network(path_or_name, protocol)[:2]
+
+
+def read_network(path_or_name: str | PathLike[str], protocol: Protocol | None = None) -> Loaded:
+    """The same with what the file holds beside the network; see `load_network`."""
+    path, release = find(path_or_name)
+    return assemble(path, read(path), release, protocol)
+
+
+def assemble(path: Path, content: Content, release: Release | None = None, protocol: Protocol | None = None) -> Loaded:
+    """The network that a file's tensors make; see `load_network`.
+
+    Args:
+        path: the file.
+        content: what lies in it.
+        release: its release, if it was asked for by name.
+        protocol: None keeps what the card says.
+    """
+    found, card = content
+    imported = card is None
+    if card is None:
+        if released.is_resnet(found):
+            raise AimmatError(
+                f"{path} holds a ResNet backbone and no matting network; to start a training from it, set "
+                f"backbone.weights={path} and backbone.kind=r34_mp (the release's file) or resnet34 (torchvision's)"
+            )
+        if not released.is_aim(found):
+            raise AimmatError(
+                f"cannot load {path}: it has no card that names its network, and the names in it ({next(iter(found))}, "
+                f"...) are not those of the released AIM code"
+            )
+        card = released.card_of(path, release)
+    card = _checked(path, card)
+    if protocol is not None:
+        card = _with_protocol(card, protocol)
+    net = models.build(**card["model"])
+    wanted = net.state_dict()
+    if imported:
+        weights, unused, aliases = released.from_aim(path, found, wanted)
+    else:
+        unused = {name.removeprefix(UNUSED): value for name, value in found.items() if name.startswith(UNUSED)}
+        own = {name: value for name, value in found.items() if not name.startswith(UNUSED)}
+        weights = fit(path, f"the network {card['model']['name']} with the card's switches", wanted, own)
+        aliases = 0
+    net.load_state_dict(weights)
+    return Loaded(net.eval(), card, unused, len(found), aliases)
+
+
+def _checked(path: Path, card: Card) -> Card:
+    model, version = card.get("model"), card.get("format", FORMAT)
     if not isinstance(model, dict) or not isinstance(model.get("name"), str):
         raise AimmatError(f"{path} does not say which network it holds; it must be written by an aimmat run")
-    net = models.build(**model)
-    _check_fit(path, model["name"], net.state_dict(), weights)
-    net.load_state_dict(weights)
-    return net.eval(), card
+    if version != FORMAT:
+        raise AimmatError(f"{path} has a card of format {version}, this aimmat reads {FORMAT}; install a newer aimmat")
+    return card
 
 
-def _resolve(path: Path) -> Path:
-    """Find the file that a path stands for."""
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise AimmatError(f"cannot load {path}: no such file or folder")
-    if (path / "model.safetensors").is_file():
-        return path / "model.safetensors"
-    last = [file for pattern in ("", "*/") for file in path.glob(f"{pattern}checkpoints/last.ckpt") if file.is_file()]
-    if last:
-        return max(last, key=lambda file: file.stat().st_mtime)
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
-    found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
-    raise AimmatError(
-        f"cannot load {path}: a run's folder holds model.safetensors or <stage>/checkpoints/last.ckpt, "
-        f"here lies {found}; give the path of a checkpoint file"
-    )
+def _with_protocol(card: Card, protocol: Protocol) -> Card:
+    is_release(protocol)
+    chosen = {"protocol": protocol}
+    model, inference = card["model"], card.get("inference") or {"name": "hybrid"}
+    if "protocol" in models.switches_of(model["name"]):
+        model = model | chosen
+    return card | chosen | {"model": model, "inference": inference | chosen}
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Card]:
-    try:
-        with safe_open(path, "pt") as file:
-            card = (file.metadata() or {}).get("aimmat")
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-    except (SafetensorError, OSError) as error:
-        raise AimmatError(f"cannot load {path}: it is truncated or no safetensors file ({error})") from error
-    if card is None:
-        raise AimmatError(f"cannot load {path}: it holds weights but no aimmat card that names their network")
-    return weights, json.loads(card)
+def _normalisation(net: nn.Module) -> dict[str, Any]:
+    constants = {plain(name): value for name, value in net.named_buffers()}
+    if "mean" not in constants or "std" not in constants:
+        return {}
+    mean, std = ([round(value, 6) for value in constants[name].flatten().tolist()] for name in ("mean", "std"))
+    return {"normalisation": {"mean": mean, "std": std, "range": [0, 1]}}
 
 
-def _read_lightning(path: Path) -> tuple[dict[str, Tensor], Card]:
-    if not is_zipfile(path):
-        raise AimmatError(f"cannot load {path}: it is truncated or no checkpoint (torch.save writes a zip archive)")
-    try:
-        # Mapped, not read: two thirds of the file are the optimiser's and never touched.
-        content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise AimmatError(
-            f"cannot load {path}: it holds pickled Python objects, which are not executed; "
-            f"give a checkpoint that holds tensors and plain values only"
-        ) from error
-    except Exception as error:  # whatever a damaged archive leads torch to
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise AimmatError(f"cannot load {path}: it is damaged or no checkpoint ({reason[:120]})") from error
-    if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
-        raise AimmatError(f"cannot load {path}: it lacks the state_dict and hyper_parameters of a run's checkpoint")
-    weights = {name[4:]: value for name, value in content["state_dict"].items() if name.startswith("net.")}
-    return _plain(weights), dict(content["hyper_parameters"])
-
-
-def _plain(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without the mark that torch.compile puts into them."""
-    return {name.replace("_orig_mod.", ""): value for name, value in weights.items()}
-
-
-def _check_fit(path: Path, name: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    """Refuse weights that are missing, left over or of another shape than the network's."""
-    wrong = [
-        f"{key} {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected.keys() & found.keys()
-        if found[key].shape != expected[key].shape
-    ]
-    faults = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "not in the network": sorted(found.keys() - expected.keys()),
-        "of another shape": sorted(wrong),
-    }
-    said = [
-        f"{len(keys)} {fault} ({', '.join(keys[:3])}{', ...' * (len(keys) > 3)})"
-        for fault, keys in faults.items()
-        if keys
-    ]
-    if said:
-        raise AimmatError(
-            f"the weights in {path} do not fit the network {name} with the switches stated there: {'; '.join(said)}"
-        )
+def _save(path: str | PathLike[str], content: dict[str, Any]) -> None:
+    file = BytesIO()
+    torch.save(content, file)
+    write(Path(path), file.getbuffer())
