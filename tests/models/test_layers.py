@@ -42,6 +42,23 @@ def test_unpool_under_deterministic_algorithms_is_the_same_to_the_bit(shape, con
     assert torch.equal(strict, F.max_unpool2d(x, indices, 2, output_size=shape[-2:]))
 
 
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_memory_format_and_threads_do_not_choose_the_winner():
+    x, indices = pooled((1, 64, 128, 128))
+    expected = unpool(x, indices, (128, 128))
+    for _ in range(5):
+        moved = (tensor.to(memory_format=torch.channels_last) for tensor in (x, indices))
+        assert torch.equal(unpool(*moved, (128, 128)), expected)
+
+
 def test_the_last_of_several_values_for_one_pixel_wins():
     # A peak at the odd pixel (1, 1) is the maximum of all four windows that hold it.
     peak = torch.zeros(1, 1, 4, 4)

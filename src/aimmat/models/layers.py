@@ -212,7 +212,9 @@ class _Unpool(torch.autograd.Function):
         ordered = x.device.type == "cpu" and not torch.are_deterministic_algorithms_enabled()
         if ordered and not torch.compiler.is_compiling():
             with torch.autocast("cpu", enabled=False):  # which would turn bfloat16 into float32
-                return F.max_unpool2d(x, indices, kernel_size=(2, 2), output_size=output_size)
+                # With several threads, a channels-last map would be shared out so that any of the losers may win.
+                plain = x.contiguous(), indices.contiguous()
+                return F.max_unpool2d(*plain, kernel_size=(2, 2), output_size=output_size)
         # Whoever shares a pixel writes the winner's value: then the order of writing does not matter.
         value = x.clone()
         for earlier, later in _neighbours(indices):
