@@ -1,5 +1,6 @@
 """Every command and every line of Python in the README runs; long ones are shortened by what is added here."""
 
+import json
 import re
 import shlex
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aimmat import bench, convert, models, prepare, train
+from aimmat import bench, convert, models, prepare, score, train
 from aimmat.weights import save_release
 
 ROOT = Path(__file__).parents[1]
@@ -102,8 +103,22 @@ def test_the_converting_commands_of_the_readme_run(tmp_path, monkeypatch):
         assert (tmp_path / arguments[1]).exists()
 
 
+@pytest.mark.parametrize(
+    "arguments", [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.score"]], ids=" ".join
+)
+def test_a_scoring_command_of_the_readme_runs(arguments, tmp_path, monkeypatch):
+    grey = Image.fromarray(np.linspace(0, 255, 48 * 32).astype(np.uint8).reshape(32, 48))
+    for folder in ("predictions", "truth", "trimaps", "AIM-500/mask", "AIM-500/trimap"):
+        (tmp_path / folder).mkdir(parents=True)
+        grey.save(tmp_path / folder / "one.png")
+    types = {"one": {"type": "NS", "category": "plant"}}
+    (tmp_path / "AIM-500" / "aim_category_type.json").write_text(json.dumps(types))
+    run(score, arguments, monkeypatch, tmp_path)
+    assert (tmp_path / "predictions_scores" / "rows.csv").exists()
+
+
 def test_no_command_of_the_readme_is_left_untried():
-    tried = {f"aimmat.{name}" for name in ("train", "prepare", "bench", "convert")}
+    tried = {f"aimmat.{name}" for name in ("train", "prepare", "bench", "convert", "score")}
     assert {command[2] for command in COMMANDS if command[:2] == ["python", "-m"]} <= tried
 
 

@@ -106,8 +106,8 @@ class Row:
     """The result of one picture: a line of rows.csv."""
 
     name: str
-    type: ImageType
-    category: Category
+    type: ImageType | None  # None where nobody said it
+    category: Category | None
     scores: dict[str, float]  # "sad", "sad_transition", ... as aimmat.metrics.measure names them
 
 

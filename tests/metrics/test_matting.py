@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aimmat.metrics import METRICS, MattingMetrics, measure
+from aimmat.metrics import METRICS, MattingMetrics, matting, measure
 from aimmat.schema import Category, ImageType
 
 # The AIM paper. Table 2: SAD over the whole picture, by type with its average, by category with its average.
@@ -60,11 +60,11 @@ def test_both_averages_are_those_of_table_2(row):
 def test_update_measures_and_counts():
     generator = torch.Generator().manual_seed(0)
     pred, alpha = torch.rand(2, 3, 1, 12, 12, generator=generator)
-    transition = alpha > 0.5
+    trimap = torch.randint(3, alpha.shape, generator=generator)
     image_type, category = indices(ImageType, ["SO", "NS", "SO"]), indices(Category, ["toy", "other", "plant"])
     metric, twin = MattingMetrics(), MattingMetrics()
-    metric.update(pred, alpha, transition, image_type, category)
-    each = measure(pred, alpha, transition)
+    metric.update(pred, alpha, trimap, image_type, category)
+    each = measure(pred, alpha, trimap)
     twin.add(each, image_type, category)
     averages = metric.compute()
     assert averages == twin.compute()
@@ -91,17 +91,28 @@ def test_groups_without_pictures_are_absent():
     }
 
 
-def test_a_mean_over_an_empty_transition_is_left_out():
+def test_the_protocol_is_that_of_measure():
+    pred, alpha = torch.rand(2, 1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    metric, trimap = MattingMetrics(protocol="matlab"), torch.ones(1, 1, 12, 12, dtype=torch.int64)
+    metric.update(pred, alpha, trimap, indices(ImageType, ["SO"]), indices(Category, ["toy"]))
+    assert metric.compute()["grad"] == measure(pred, alpha, trimap, protocol="matlab")["grad"]
+    assert metric.compute()["grad"] != measure(pred, alpha, trimap)["grad"]
+
+
+def test_a_mean_over_an_empty_region_is_left_out():
     metric = MattingMetrics()
     alpha = torch.ones(2, 1, 4, 4)
-    transition = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
-    transition[1] = True
+    trimap = torch.zeros(2, 1, 4, 4, dtype=torch.int64)
+    trimap[1] = 1
     so, toys = indices(ImageType, ["SO", "NS"]), indices(Category, ["toy", "toy"])
-    metric.update(torch.full_like(alpha, 0.5), alpha, transition, so, toys)
+    metric.update(torch.full_like(alpha, 0.5), alpha, trimap, so, toys)
     averages = metric.compute()
     assert averages["mad_transition"] == 0.5  # of the second picture alone
     assert averages["sad_transition"] == 0.5 * 16 / 1000 / 2  # a sum over no pixels is 0, and counts
     assert "mad_transition/type/SO" not in averages
+    assert averages["mad_background/type/SO"] == 0.5
+    assert not any(key.startswith("mad_foreground") for key in averages)
+    assert averages["sad_foreground/type/avg"] == 0
     assert averages["mad/type/SO"] == 0.5
 
 
@@ -127,6 +138,33 @@ def test_sums_stay_in_float64_when_a_model_changes_precision():
     holder = torch.nn.ModuleDict({"metric": MattingMetrics()}).half().to(torch.bfloat16)
     holder["metric"].add(scores([1 / 3]), indices(ImageType, ["SO"]), indices(Category, ["toy"]))
     assert holder["metric"].compute()["sad"].item() == 1 / 3
+
+
+def test_a_device_without_float64_keeps_what_float32_rounds_off(monkeypatch):
+    monkeypatch.setattr(matting, "widest_float", lambda device: torch.float32)
+    metric = MattingMetrics().to("cpu")
+    so, toy = indices(ImageType, ["SO"]), indices(Category, ["toy"])
+    for _ in range(2):
+        for value in (1e6, *[0.01] * 300):  # float32 holds steps of 1/16 at a million: each 0.01 alone is lost
+            metric.add(scores([value]), so, toy)
+        assert {metric.sums.dtype, metric.rounded_off.dtype, metric.counts.dtype} == {torch.float32}
+        assert metric.sums[0, 0] == 1e6
+        # what is kept beside the sum grows to 3 in 300 steps, each off by up to 1.2e-7 (half of float32's step at 3)
+        assert metric.compute()["sad"].item() * 301 == pytest.approx(1e6 + 3, abs=300 * 1.2e-7)
+        metric.reset()
+
+
+def test_a_plot_shows_one_error_by_type():
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    metric = MattingMetrics()
+    metric.add(scores([2.0, 4.0]), indices(ImageType, ["SO", "NS"]), indices(Category, ["fruit", "toy"]))
+    _, axes = metric.plot(ax=figure().subplots())
+    drawn = {line.get_label(): line.get_ydata().item() for line in axes.lines if "/" in line.get_label()}
+    assert drawn == {"sad/type/SO": 2.0, "sad/type/NS": 4.0, "sad/type/avg": 3.0}
+    assert axes.get_ylim() == pytest.approx((0, 4.4))  # all of the highest point is in the picture
+    _, axes = metric.plot([metric.compute()] * 3, ax=figure().subplots(), name="mad_transition")
+    assert axes.get_ylabel() == "mad_transition"
+    assert [len(line.get_ydata()) for line in axes.lines[:4]] == [3] * 4
 
 
 def test_lower_is_better():

@@ -12,6 +12,7 @@ ROWS = [
     Row("plain", ImageType.SO, Category.ANIMAL, {"sad": 1 / 3, "mse": 1e-9}),
     Row('comma, "quote" and\nline', ImageType.STM, Category.TRANSPARENT, {"mse": 0.5, "sad": 12345.678901234567}),
     Row("雨", ImageType.NS, Category.OTHER, {"sad": 0.0, "mse": 1.0}),
+    Row("of no known type", None, None, {"sad": 0.0, "mse": 1.0}),
 ]
 GOOD = "name,type,category,sad\na,SO,animal,1.5\n"
 

@@ -80,6 +80,33 @@ def test_markdown_has_the_columns_of_table_2_in_two_tables():
     assert blocks[4].startswith("4 images, in brackets those of a group. Lower is better. SAD and Conn in thousands")
 
 
+def test_where_no_type_and_no_category_is_known_their_columns_are_left_out():
+    rows = [Row(r.name, None, None, r.scores) for r in ROWS]
+    assert summarise(rows) == {"sad": 5.0}
+    table = results_table({"all 0": rows}, remark="Nobody said what they show.")
+    assert table.to_markdown().split("\n\n") == [
+        "**Whole image, transition region**",
+        "| Method | SAD | MSE | MAD | Conn | Grad | Tran. SAD |\n"
+        "| :-- | --: | --: | --: | --: | --: | --: |\n"
+        "| all 0 | 5.00 | – | – | – | – | – |",
+        "4 images. Lower is better. SAD and Conn in thousands of pixels, MSE and MAD per pixel, Grad as the AIM "
+        "release prints it. Tran.: transition region. Nobody said what they show.\n",
+    ]
+    assert r"\multicolumn{1}{c}{Tran.} \\" in table.to_latex()
+    mixed = results_table({"all 0": [*rows[:3], Row("d", ImageType.NS, None, {"sad": 11.0})]}).to_markdown()
+    assert "| 5.00 | – | – | – | – | – | – | – | 11.00 | 11.00 |" in mixed
+    assert "SAD by category" not in mixed
+
+
+def test_the_matlab_protocol_shows_every_error_of_the_transition_and_says_what_grad_counts():
+    scores = dict.fromkeys(("mse_transition", "mad_transition", "conn_transition", "grad_transition"), 0.5)
+    table = results_table({"Ours": [row("a", "SO", "toy", 1.0, sad_transition=2.0, **scores)]}, protocol="matlab")
+    lines = table.to_markdown().splitlines()
+    assert "| Tran. SAD | Tran. MSE | Tran. MAD | Tran. Conn | Tran. Grad | SO (1) |" in lines[2]
+    assert "| 2.00 | 0.5000 | 0.5000 | 0.50 | 0.50 | 1.00 |" in lines[4]
+    assert "Grad in thousands, as the MATLAB code of Deep Image Matting counts it" in table.note
+
+
 def test_every_metric_stands_in_its_column_with_the_decimals_of_the_paper():
     scores = {"mse": 0.0161, "mad": 0.0262, "conn": 43.18, "grad": 33.05, "sad_transition": 30.74}
     line = results_table({"Ours": [row("a", "SO", "toy", 43.92, **scores)]}).to_markdown().splitlines()[4]

@@ -2,7 +2,8 @@
 
 Beyond its border a picture goes on as its mirror image, edge pixel included (SciPy calls this "reflect"). Filters are
 sums of shifted copies, not convolutions: those fall to bfloat16 under autocast and to TF32 on a GPU, and on a CPU a
-convolution with one channel takes five to ten times as long.
+convolution with one channel takes five to ten times as long. The Gaussian's derivative is a product of matrices in
+float64, which nothing rounds on the way.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def gaussian_derivative(image: Tensor, sigma: float = 1.4) -> tuple[Tensor, Tens
 
     Returns:
         (dy, dx), each (B, C, H, W), change per pixel: positive where values grow downwards, to the right. Computed in
-        float64 and returned in the precision of the input.
+        float64, where the device has it, and returned in the precision of the input.
 
     Raises:
         ValueError: sigma is not above 0, or the image is not a floating point (B, C, H, W).
@@ -62,9 +63,38 @@ def gaussian_derivative(image: Tensor, sigma: float = 1.4) -> tuple[Tensor, Tens
         (0, 1) with its default truncation (4 sigma) and border ("reflect").
     """
     _check_image(image)
-    planes = [list(derivative_bands(plane, sigma)) for plane in image.flatten(0, 1)]
-    dy, dx = (torch.stack([torch.cat([band[i] for band in bands]) for bands in planes]) for i in (0, 1))
-    return dy.view_as(image), dx.view_as(image)
+    height, width = image.shape[-2:]
+    with torch.autocast(image.device.type, enabled=False):
+        planes = [list(_derivative_blocks(plane, sigma, 4.0, "reflect", None)) for plane in image.flatten(0, 1)]
+    dy, dx = (torch.stack([torch.cat([_rows(band[i], width) for band in bands]) for bands in planes]) for i in (0, 1))
+    return dy[:, :height].to(image.dtype).view_as(image), dx[:, :height].to(image.dtype).view_as(image)
+
+
+def gradient_magnitude(
+    plane: Tensor,
+    sigma: float = 1.4,
+    truncate: float = 4.0,
+    border: Literal["reflect", "nearest"] = "reflect",
+    stored: torch.dtype | None = None,
+) -> Iterator[Tensor]:
+    """Length of the gradient of a Gaussian-smoothed plane, some rows at a time: a large one needs little memory.
+
+    Args:
+        plane: (H, W) floating point, any size, without autocast.
+        sigma: standard deviation in pixels.
+        truncate: radius of the kernel in standard deviations, as `gaussian_kernel` takes it.
+        border: how the plane goes on beyond its border, in SciPy's words: mirrored, or with its outermost pixel.
+        stored: the precision that what is filtered down the columns is rounded to before it is filtered along the rows;
+            None does not round.
+
+    Yields:
+        (rows, W) of the next rows, from top to bottom, float64 (float32 on devices without).
+    """
+    height, width = plane.shape
+    for dy, dx in _derivative_blocks(plane, sigma, truncate, border, stored):
+        length = dy.square_().add_(dx.square_()).sqrt_()
+        yield _rows(length, width)[:height]
+        height -= length.shape[1]
 
 
 def derivative_kernels(sigma: float, truncate: float = 4.0) -> tuple[list[float], list[float]]:
@@ -83,58 +113,6 @@ def derivative_kernels(sigma: float, truncate: float = 4.0) -> tuple[list[float]
     smooth = gaussian_kernel(sigma, truncate)
     radius = len(smooth) // 2
     return smooth, [(i - radius) / sigma**2 * weight for i, weight in enumerate(smooth)]
-
-
-def derivative_bands(
-    plane: Tensor,
-    sigma: float = 1.4,
-    truncate: float = 4.0,
-    border: Literal["reflect", "nearest"] = "reflect",
-    stored: torch.dtype | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """What `gaussian_derivative` makes of one plane, some rows at a time, so that a large one needs little memory.
-
-    Lines are filtered sixteen at a time, by a product with a banded matrix: as exact as sums of shifted copies in
-    float64, and twice as fast.
-
-    Args:
-        plane: (H, W) floating point, any size.
-        sigma: standard deviation in pixels.
-        truncate: radius of the kernel in standard deviations, as `gaussian_kernel` takes it.
-        border: how the plane goes on beyond its border, in SciPy's words: mirrored, or with its outermost pixel.
-        stored: the precision that what one direction made is rounded to before the other one is filtered, and the
-            result; None takes the plane's.
-
-    Yields:
-        (dy, dx) of the next rows, (rows, W) each, from top to bottom. Sums are float64 (float32 on devices without).
-    """
-    (height, width), device = plane.shape, plane.device
-    stored, precision = stored or plane.dtype, widest_float(device)
-    smooth, slope = derivative_kernels(sigma, truncate)
-    radius = len(smooth) // 2
-    smoothing, sloping = (_banded(torch.tensor(kernel, dtype=precision, device=device)) for kernel in (smooth, slope))
-    rows = _beyond(height, radius, border, device)
-    columns = _beyond(width, radius, border, device)
-    window = _LINES + 2 * radius
-    step = len(rows) - 2 * radius
-    if device.type == "cpu":  # what fits the cache of a core
-        step = min(step, max(4, 2**17 // width // _LINES) * _LINES)
-    padded = torch.empty(step, len(columns), dtype=precision, device=device)
-    for top in range(0, height, step):
-        lines = rows[top : top + step + 2 * radius]
-        inside = radius <= top <= height - step - radius
-        source = plane[top - radius :][: len(lines)] if inside else plane.index_select(0, lines)
-        windows = source.to(precision).unfold(0, window, _LINES).mT  # (n, window, W)
-        band = padded[: len(lines) - 2 * radius]
-        derivatives = []
-        for down, along in ((sloping, smoothing), (smoothing, sloping)):
-            band[:, radius : radius + width] = _product(down, windows).to(stored).view(-1, width)
-            for beyond in (slice(0, radius), slice(radius + width, None)):
-                band[:, beyond] = band.index_select(1, radius + columns[beyond])
-            blocks = _product(band.unfold(1, window, _LINES).transpose(0, 1), along.mT)  # (W / 16, rows, 16)
-            whole = blocks.transpose(0, 1).to(stored, memory_format=torch.contiguous_format).flatten(1)
-            derivatives.append(whole[: height - top, :width])
-        yield derivatives[0], derivatives[1]
 
 
 def widest_float(device: torch.device) -> torch.dtype:
@@ -240,6 +218,44 @@ def _smooth_as_released(image: Tensor) -> Tensor:
     ) / 2
 
 
+def _derivative_blocks(
+    plane: Tensor, sigma: float, truncate: float, border: str, stored: torch.dtype | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(dy, dx) of the next rows, (blocks, rows, 16) each, the last block and the last rows padded to whole ones.
+
+    Lines are filtered sixteen at a time, by a product with a banded matrix: as exact as sums of shifted copies in
+    float64, and twice as fast.
+    """
+    (height, width), device, precision = plane.shape, plane.device, widest_float(plane.device)
+    kernels = derivative_kernels(sigma, truncate)
+    radius = len(kernels[0]) // 2
+    smooth, slope = (_banded(torch.tensor(kernel, dtype=precision, device=device)) for kernel in kernels)
+    rows, columns = (_beyond(size, radius, border, device) for size in plane.shape)
+    window = _LINES + 2 * radius
+    step = len(rows) - 2 * radius
+    if device.type == "cpu":  # what fits the cache of a core
+        step = min(step, max(4, 2**17 // width // _LINES) * _LINES)
+    padded = torch.empty(step, len(columns), dtype=precision, device=device)
+    for top in range(0, height, step):
+        lines = rows[top : top + step + 2 * radius]
+        inside = radius <= top <= height - step - radius
+        source = plane[top - radius :][: len(lines)] if inside else plane.index_select(0, lines)
+        windows = source.to(precision).unfold(0, window, _LINES).mT  # (n, window, W)
+        band = padded[: len(lines) - 2 * radius]
+        derivatives = []
+        for down, along in ((slope, smooth), (smooth, slope)):
+            band[:, radius : radius + width] = (down @ windows).to(stored or precision).view(-1, width)
+            for beyond in (slice(0, radius), slice(radius + width, None)):
+                band[:, beyond] = band.index_select(1, radius + columns[beyond])
+            derivatives.append(band.unfold(1, window, _LINES).transpose(0, 1) @ along.mT)
+        yield derivatives[0], derivatives[1]
+
+
+def _rows(blocks: Tensor, width: int) -> Tensor:
+    """(blocks, rows, 16) laid side by side: (rows, W)."""
+    return blocks.transpose(0, 1).flatten(1)[:, :width]
+
+
 def _banded(kernel: Tensor) -> Tensor:
     """The matrix that correlates lines with a kernel, (lines, lines + len(kernel) - 1)."""
     columns = _LINES + len(kernel) - 1
@@ -253,11 +269,6 @@ def _beyond(size: int, radius: int, border: str, device: torch.device) -> Tensor
         return place.clamp(0, size - 1)
     place %= 2 * size
     return torch.minimum(place, 2 * size - 1 - place)
-
-
-def _product(matrix: Tensor, other: Tensor) -> Tensor:
-    with torch.autocast(matrix.device.type, enabled=False):
-        return matrix @ other
 
 
 def _check_image(image: Tensor) -> None:

@@ -1,60 +1,81 @@
-"""The five errors of a predicted matte, on the scales that Table 2 of the AIM paper prints."""
+"""The five errors of a predicted matte, as the AIM release counts them and as Deep Image Matting's MATLAB code does.
+
+docs/metrics.md sets the two protocols side by side. Everything is computed from bands of rows that fit a cache, on the
+mattes' device, without gradient, and summed in float64 (float32 on Apple's MPS, which has no other).
+"""
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
+from typing import Literal, NamedTuple, get_args
+
 import torch
 from torch import Tensor
 
-from aimmat.functional.filters import gaussian_derivative
+from aimmat.functional.components import connected_levels
+from aimmat.functional.filters import derivative_kernels, gradient_magnitude, widest_float
+from aimmat.schema import SemanticClass
 
-_SIGMA = 1.4  # pixels, of the Gaussian whose derivative the gradient error takes (released core/evaluate.py)
-_LEVELS = (
-    np.arange(11) * 0.1
-)  # thresholds of the connectivity error; the seventh is a hair above 153 / 255, as released
-_NOTICEABLE = 0.15  # a pixel closer than this to its connected level counts as connected (Rhemann et al., 2009)
+Mattes = Tensor | Sequence[Tensor]
+MetricProtocol = Literal["aim", "matlab"]
+
+_MAPS = {"sad": "difference", "mse": "square", "mad": "difference", "grad": "gradient", "conn": "excess"}
+_PARTS = {
+    "_transition": SemanticClass.TRANSITION,
+    "_foreground": SemanticClass.FOREGROUND,
+    "_background": SemanticClass.BACKGROUND,
+}
+_SIGMA = 1.4  # pixels, of the Gaussian whose derivative the gradient error takes
+_MATLAB_TRUNCATE = 2.6  # 4 pixels: where the MATLAB code's Gaussian of sigma 1.4 falls below 0.01
+_LEVELS = 10  # of the connectivity error: 0.1, 0.2, ... 1.0
+_NOTICEABLE = math.nextafter(0.15, 0)  # what a pixel may exceed its connected level by and still count as connected
 
 
-def sad(pred: Tensor, alpha: Tensor, region: Tensor | None = None) -> Tensor:
+def sad(pred: Mattes, alpha: Mattes, region: Mattes | None = None, protocol: MetricProtocol = "aim") -> Tensor:
     """Sum of absolute differences, in thousands of pixels; lower is better.
 
     Args:
-        pred: predicted alpha matte, (B, 1, H, W), floating, values in [0, 1].
-        alpha: true alpha matte, same shape and range.
-        region: the pixels that count, (B, 1, H, W) bool; None counts them all.
-            Give it the transition for the "Tran." column.
+        pred: predicted alpha mattes, (B, 1, H, W), floating, values in [0, 1]; or a sequence of mattes of different
+            sizes, (1, H, W) or (1, 1, H, W) each.
+        alpha: true alpha mattes, same form and range.
+        region: the pixels that count, bool, same form; None counts them all. Give it the transition for the "Tran."
+            column.
+        protocol: "aim" or "matlab", which here are one.
 
     Returns:
         (B,) float64 without gradient, from 0 (equal mattes) to H * W / 1000; 0 where the region is empty.
 
     Raises:
         TypeError: a matte is not a floating tensor, or the region not a bool one.
-        ValueError: shapes or devices differ, a matte is empty, or a value is not finite or outside [0, 1].
+        ValueError: shapes or devices differ, a matte is empty, a value is not finite or outside [0, 1], or the protocol
+            is unknown.
 
     Source:
-        Rhemann et al., CVPR 2009; divided by 1000 as Table 2 of the AIM paper prints it.
+        Rhemann et al., CVPR 2009; divided by 1000 as Table 2 of the AIM paper prints it, and as the MATLAB code does.
 
     >>> sad(torch.full((1, 1, 100, 100), 0.75), torch.full((1, 1, 100, 100), 0.5))
     tensor([2.5000], dtype=torch.float64)
     """
-    pred, alpha = _checked(pred, alpha, region)
-    return _sum((pred - alpha).abs(), region) / 1000
+    return _over_region("sad", pred, alpha, region, protocol)
 
 
-def mse(pred: Tensor, alpha: Tensor, region: Tensor | None = None) -> Tensor:
+def mse(pred: Mattes, alpha: Mattes, region: Mattes | None = None, protocol: MetricProtocol = "aim") -> Tensor:
     """Mean squared error over the pixels that count; lower is better.
 
     Args:
-        pred: predicted alpha matte, (B, 1, H, W), floating, values in [0, 1].
-        alpha: true alpha matte, same shape and range.
-        region: the pixels that count, (B, 1, H, W) bool; None counts them all.
+        pred: predicted alpha mattes, as `sad` takes them.
+        alpha: true alpha mattes, same form and range.
+        region: the pixels that count, bool, same form, at least one for each matte; None counts them all.
+        protocol: "aim" or "matlab", which here are one.
 
     Returns:
-        (B,) float64 without gradient, in [0, 1]; nan where the region is empty, since no pixel has an error there.
+        (B,) float64 without gradient, in [0, 1].
 
     Raises:
-        TypeError, ValueError: as `sad`.
+        TypeError: as `sad`.
+        ValueError: as `sad`, or the region of a matte is empty.
 
     Source:
         Rhemann et al., CVPR 2009; a plain mean, as Table 2 of the AIM paper prints it.
@@ -62,23 +83,23 @@ def mse(pred: Tensor, alpha: Tensor, region: Tensor | None = None) -> Tensor:
     >>> mse(torch.full((1, 1, 8, 8), 0.75), torch.full((1, 1, 8, 8), 0.5))
     tensor([0.0625], dtype=torch.float64)
     """
-    pred, alpha = _checked(pred, alpha, region)
-    return _sum((pred - alpha).square(), region) / _count(pred, region)
+    return _over_region("mse", pred, alpha, region, protocol)
 
 
-def mad(pred: Tensor, alpha: Tensor, region: Tensor | None = None) -> Tensor:
+def mad(pred: Mattes, alpha: Mattes, region: Mattes | None = None, protocol: MetricProtocol = "aim") -> Tensor:
     """Mean absolute difference over the pixels that count; lower is better.
 
     Args:
-        pred: predicted alpha matte, (B, 1, H, W), floating, values in [0, 1].
-        alpha: true alpha matte, same shape and range.
-        region: the pixels that count, (B, 1, H, W) bool; None counts them all.
+        pred: predicted alpha mattes, as `sad` takes them.
+        alpha: true alpha mattes, same form and range.
+        region: the pixels that count, bool, same form, at least one for each matte; None counts them all.
+        protocol: "aim" or "matlab". The MATLAB code has no such error; here it is SAD over the pixels in both.
 
     Returns:
-        (B,) float64 without gradient, in [0, 1]; nan where the region is empty, since no pixel has an error there.
+        (B,) float64 without gradient, in [0, 1].
 
     Raises:
-        TypeError, ValueError: as `sad`.
+        TypeError, ValueError: as `mse`.
 
     Source:
         Table 2 of the AIM paper: SAD times 1000 over the number of pixels.
@@ -86,56 +107,64 @@ def mad(pred: Tensor, alpha: Tensor, region: Tensor | None = None) -> Tensor:
     >>> mad(torch.full((1, 1, 8, 8), 0.75), torch.full((1, 1, 8, 8), 0.5))
     tensor([0.2500], dtype=torch.float64)
     """
-    pred, alpha = _checked(pred, alpha, region)
-    return _sum((pred - alpha).abs(), region) / _count(pred, region)
+    return _over_region("mad", pred, alpha, region, protocol)
 
 
-def gradient_error(pred: Tensor, alpha: Tensor, region: Tensor | None = None) -> Tensor:
-    """Squared differences between the mattes' gradient magnitudes, summed, in tens; lower is better.
+def gradient_error(
+    pred: Mattes, alpha: Mattes, region: Mattes | None = None, protocol: MetricProtocol = "aim"
+) -> Tensor:
+    """Squared differences between the mattes' gradient magnitudes, summed; lower is better.
 
-    The gradient is that of the whole matte smoothed by a Gaussian of 1.4 pixels, kept in float32;
-    a region only chooses the pixels that are summed.
+    The gradient is that of the whole matte smoothed by a Gaussian of 1.4 pixels; a region only chooses the pixels that
+    are summed.
 
     Args:
-        pred: predicted alpha matte, (B, 1, H, W), floating, values in [0, 1].
-        alpha: true alpha matte, same shape and range.
-        region: the pixels that count, (B, 1, H, W) bool; None counts them all.
+        pred: predicted alpha mattes, as `sad` takes them.
+        alpha: true alpha mattes, same form and range.
+        region: the pixels that count, bool, same form; None counts them all.
+        protocol: "aim" counts in tens; maps are kept in float32, each direction rounded before the other is filtered,
+            as released. "matlab" counts in thousands: each matte is first stretched to the range 0 to 1 (a constant one
+            has no gradient), the squares of the filter's weights sum to 1, and the outermost pixels go on beyond the
+            border.
 
     Returns:
-        (B,) float64 without gradient, at least 0; 0 where the region is empty. A missed straight edge costs
-        0.02 per pixel of its length.
+        (B,) float64 without gradient, at least 0; 0 where the region is empty. A missed straight edge costs 0.02 per
+        pixel of its length.
 
     Raises:
         TypeError, ValueError: as `sad`.
 
     Source:
-        Rhemann et al., CVPR 2009. Filter and divisor 10 as in the released core/evaluate.py, whose mean over
-        pictures is the "Grad." column of Table 2; other toolboxes divide by 1000 and use another filter.
+        Rhemann et al., CVPR 2009. aim: the released core/evaluate.py, "Grad." in Table 2. matlab: the evaluation code
+        of Deep Image Matting (Xu et al., CVPR 2017), whose callers divide by 1000.
 
     >>> gradient_error(torch.full((1, 1, 8, 8), 0.75), torch.full((1, 1, 8, 8), 0.5)).round(decimals=6)
     tensor([0.], dtype=torch.float64)
     """
-    pred, alpha = _checked(pred, alpha, region)
-    return _sum(_gradient_map(pred, alpha), region) / 10
+    return _over_region("grad", pred, alpha, region, protocol)
 
 
-def connectivity_error(pred: Tensor, alpha: Tensor, region: Tensor | None = None) -> Tensor:
+def connectivity_error(
+    pred: Mattes, alpha: Mattes, region: Mattes | None = None, protocol: MetricProtocol = "aim"
+) -> Tensor:
     """Difference in how firmly pixels hang on to the object, in thousands of pixels; lower is better.
 
-    At each level 0.1, 0.2, ... 1.0 the largest 4-connected component of the pixels where both mattes reach the
-    level is the object. A pixel's connected level is the last one before it leaves the object (1 if it never
-    does, or if no pixel reaches the next level). A matte's excess over that level, where at least 0.15, is
-    what does not hang together; the error sums how much the two excesses differ. Components are always those
-    of the whole picture; a region only chooses the pixels that are summed.
+    At each level 0.1, 0.2, ... 1.0 the largest 4-connected component of the pixels where both mattes reach the level is
+    the object. A pixel's connected level is the last one before it leaves the object. A matte's excess over that level,
+    where at least 0.15, is what does not hang together; the error sums how much the two excesses differ. Components are
+    always those of the whole picture; a region only chooses the pixels that are summed.
 
-    Components are labelled on the CPU, one picture at a time; tensors of other devices go there and back.
-    The mattes are compared with the levels in float64, and an 8-bit value such as 153 / 255 sits on a level:
-    for the released figures to the last digit, divide such mattes by 255 in float64.
+    Many 8-bit values sit on a level. In float64 k / 255 is compared as the release does it, where 153 / 255 falls short
+    of 0.6 by a hair; in float32 the value nearest to 0.6 is taken for 153 / 255, so that both give the same figures.
 
     Args:
-        pred: predicted alpha matte, (B, 1, H, W), floating, values in [0, 1].
-        alpha: true alpha matte, same shape and range.
-        region: the pixels that count, (B, 1, H, W) bool; None counts them all.
+        pred: predicted alpha mattes, as `sad` takes them.
+        alpha: true alpha mattes, same form and range.
+        region: the pixels that count, bool, same form; None counts them all.
+        protocol: "aim": where no pixel reaches a level, what was connected until then counts as connected up to 1, and
+            of components equally large the first by rows is the object. "matlab": it is connected up to the last level
+            that is reached, the first by columns is the object, and 153 / 255 reaches 0.6. The MATLAB code sees mattes
+            of 8 bits: round others before.
 
     Returns:
         (B,) float64 without gradient, from 0 to H * W / 1000; 0 where the region is empty.
@@ -144,8 +173,9 @@ def connectivity_error(pred: Tensor, alpha: Tensor, region: Tensor | None = None
         TypeError, ValueError: as `sad`.
 
     Source:
-        Rhemann et al., CVPR 2009, as in the released core/evaluate.py: a level that no pixel reaches is
-        skipped, and the sum is divided by 1000, the scale of "Conn." in Table 2.
+        Rhemann et al., CVPR 2009. aim: the released core/evaluate.py, "Conn." in Table 2. matlab: the evaluation code
+        of Deep Image Matting in the copy of GCA-Matting, whose callers divide by 1000; IndexNet's copy skips levels
+        that no pixel reaches, as AIM's does.
 
     >>> alpha = torch.zeros(1, 1, 20, 20)
     >>> alpha[..., :10, :] = 1
@@ -154,24 +184,28 @@ def connectivity_error(pred: Tensor, alpha: Tensor, region: Tensor | None = None
     >>> connectivity_error(pred, alpha)
     tensor([0.0500], dtype=torch.float64)
     """
-    pred, alpha = _checked(pred, alpha, region)
-    return _sum(_connectivity_map(pred, alpha), region) / 1000
+    return _over_region("conn", pred, alpha, region, protocol)
 
 
-def measure(pred: Tensor, alpha: Tensor, transition: Tensor) -> dict[str, Tensor]:
-    """All five errors over the whole picture and over its transition, at the price of measuring once.
+def measure(
+    pred: Mattes, alpha: Mattes, trimap: Mattes | None = None, protocol: MetricProtocol = "aim"
+) -> dict[str, Tensor]:
+    """All five errors over the whole picture and over regions of its trimap, at the price of measuring once.
 
     Args:
-        pred: predicted alpha matte, (B, 1, H, W), floating, values in [0, 1].
-        alpha: true alpha matte, same shape and range.
-        transition: where the trimap is 1, (B, 1, H, W) bool.
+        pred: predicted alpha mattes, as `sad` takes them.
+        alpha: true alpha mattes, same form and range.
+        trimap: same form: bool, the transition; or integer, 0 background, 1 transition and 2 foreground; or None.
+        protocol: "aim" or "matlab", see `gradient_error` and `connectivity_error`.
 
     Returns:
-        `sad mse mad grad conn`, then the same with `_transition`, each (B,) float64 in the unit of its own
-        function (`sad`, `mse`, `mad`, `gradient_error`, `connectivity_error`).
+        `sad mse mad grad conn`, (B,) float64 each, in the unit of its own function (`sad`, `mse`, `mad`,
+        `gradient_error`, `connectivity_error`); with a bool trimap also with `_transition` behind their names, with an
+        integer one also with `_background` and `_foreground`. Over an empty region sums are 0 and means nan.
 
     Raises:
-        TypeError, ValueError: as `sad`.
+        TypeError: as `sad`, or the trimap holds neither bool nor integer values.
+        ValueError: as `sad`, or the trimap holds other numbers.
 
     Source:
         Table 2 of the AIM paper, whose "Tran." is `sad_transition`. The release overwrites the prediction by the
@@ -181,110 +215,219 @@ def measure(pred: Tensor, alpha: Tensor, transition: Tensor) -> dict[str, Tensor
     >>> scores["mad_transition"], scores["sad_transition"]
     (tensor([0.2500], dtype=torch.float64), tensor([0.0020], dtype=torch.float64))
     """
-    pred, alpha = _checked(pred, alpha, transition)
-    difference = (pred - alpha).abs()
-    square = difference.square()
-    gradient = _gradient_map(pred, alpha)
-    connectivity = _connectivity_map(pred, alpha)
-    scores = {}
-    for suffix, region in (("", None), ("_transition", transition.double())):
-        total, pixels = _sum(difference, region), _count(pred, region)
-        scores[f"sad{suffix}"] = total / 1000
-        scores[f"mse{suffix}"] = _sum(square, region) / pixels
-        scores[f"mad{suffix}"] = total / pixels
-        scores[f"grad{suffix}"] = _sum(gradient, region) / 10
-        scores[f"conn{suffix}"] = _sum(connectivity, region) / 1000
+    pairs = _pairs(pred, alpha, trimap, protocol, "trimap")
+    names, areas = zip(*(_trimap_areas(pair) for pair in pairs), strict=True)
+    return _scores(pairs, areas, names[0], tuple(_MAPS), protocol)
+
+
+class _Pair(NamedTuple):
+    """A matte, its truth, and what is known of its pixels."""
+
+    pred: Tensor  # (H, W)
+    alpha: Tensor  # (H, W)
+    region: Tensor | None  # (H, W) bool, or integer where it is a trimap
+    spans: tuple[float, float]  # the highest value of either matte less its lowest
+
+
+def _over_region(error: str, pred: Mattes, alpha: Mattes, region: Mattes | None, protocol: str) -> Tensor:
+    """One error over one region, (B,)."""
+    pairs = _pairs(pred, alpha, region, protocol, "region")
+    areas = [_everywhere(pair) if pair.region is None else pair.region[None] for pair in pairs]
+    scores = _scores(pairs, areas, [""], [error], protocol)[error]
+    if region is not None and scores.isnan().any():
+        raise ValueError(
+            f"region must hold a pixel of every matte that a mean is asked for, got none of number "
+            f"{scores.isnan().tolist().index(True)}; leave that matte out, or take sad, which is 0 there"
+        )
     return scores
 
 
-def _sum(error: Tensor, region: Tensor | None) -> Tensor:
-    """Sum of an error map over the region, (B,) float64."""
-    error = error.flatten(1).double()
-    return error.sum(dim=1) if region is None else torch.linalg.vecdot(error, region.flatten(1).double())
+def _everywhere(pair: _Pair) -> Tensor:
+    return torch.ones_like(pair.pred, dtype=torch.bool)[None]
 
 
-def _count(matte: Tensor, region: Tensor | None) -> Tensor:
-    """Number of pixels that count, (B,) float64."""
-    return _sum(torch.ones_like(matte) if region is None else region, None)
+def _trimap_areas(pair: _Pair) -> tuple[list[str], Tensor]:
+    """What the regions of `measure` add to the names of errors, and where they are, (regions, H, W) bool."""
+    areas = _everywhere(pair)
+    if pair.region is None:
+        return [""], areas
+    if pair.region.dtype == torch.bool:
+        return ["", "_transition"], torch.cat([areas, pair.region[None]])
+    parts = pair.region == torch.tensor(list(_PARTS.values()), device=areas.device)[:, None, None]
+    if not parts.any(dim=0).all():
+        low, high = torch.stack(pair.region.aminmax()).tolist()
+        raise ValueError(
+            f"trimap must hold 0 background, 1 transition and 2 foreground, got {low} to {high}; "
+            f"levels of 0, 128 and 255 become these with trimap // 127"
+        )
+    return ["", *_PARTS], torch.cat([areas, parts])
 
 
-def _gradient_map(pred: Tensor, alpha: Tensor) -> Tensor:
-    """Squared difference of gradient magnitudes, (B, 1, H, W) float32."""
-    # float32, as the release keeps its maps, and half the time of float64; rounding is up to 1e-5 of a small sum
-    dy, dx = gaussian_derivative(torch.cat([pred, alpha]).float(), sigma=_SIGMA)
-    pred_magnitude, alpha_magnitude = dy.square_().add_(dx.square_()).sqrt_().chunk(2)
-    return (pred_magnitude - alpha_magnitude).square_()
+def _scores(
+    pairs: Sequence[_Pair], areas: Sequence[Tensor], names: Sequence[str], errors: Sequence[str], protocol: str
+) -> dict[str, Tensor]:
+    """Errors over areas, (B,) each, under the error's name and the area's."""
+    levels: Sequence[Tensor | None] = [None] * len(pairs)
+    if "conn" in errors:
+        levels = _connected_levels([_reached(pair, protocol) for pair in pairs], protocol)
+    needed = dict.fromkeys(_MAPS[error] for error in errors)
+    columns = []
+    for pair, parts, connected in zip(pairs, areas, levels, strict=True):
+        with torch.autocast(pair.pred.device.type, enabled=False):
+            *sums, pixels = _summed(_maps(pair, needed, connected, protocol), parts)
+        totals = dict(zip(needed, sums, strict=True))
+        unit = {"sad": 1000, "mse": pixels, "mad": pixels, "grad": 10 if protocol == "aim" else 1000, "conn": 1000}
+        columns.append(torch.stack([totals[_MAPS[error]] / unit[error] for error in errors]))
+    values = torch.stack(columns, dim=-1)  # (errors, areas, B)
+    return {f"{error}{name}": values[i, j] for j, name in enumerate(names) for i, error in enumerate(errors)}
 
 
-def _connectivity_map(pred: Tensor, alpha: Tensor) -> Tensor:
-    """Difference of the two mattes' excess over the connected level, (B, 1, H, W) float64."""
-    shared = torch.minimum(pred, alpha).cpu().numpy()
-    levels = torch.from_numpy(np.stack([_connected_level(matte) for matte in shared[:, 0]])[:, None]).to(pred.device)
-    pred_excess, alpha_excess = pred - levels, alpha - levels
-    for excess in (pred_excess, alpha_excess):
-        excess.masked_fill_(excess < _NOTICEABLE, 0)
-    return pred_excess.sub_(alpha_excess).abs_()
+def _summed(bands: Iterable[Sequence[Tensor]], areas: Tensor) -> Tensor:
+    """Sums of maps that come some rows at a time, and numbers of pixels, over areas: (maps + 1, areas)."""
+    bytes_ = areas.view(torch.uint8)  # bools take three times as long to become floats
+    total, top = [], 0
+    for maps in bands:
+        weights = bytes_[:, top : (top := top + len(maps[0]))].to(maps[0].dtype).flatten(1)
+        total.append(torch.stack([*(weights.mv(values.flatten()) for values in maps), weights.sum(dim=1)]))
+    return torch.stack(total).sum(dim=0)
 
 
-def _connected_level(shared: np.ndarray) -> np.ndarray:
-    """Last level at which each pixel still belongs to the largest component, (H, W) float32 as released."""
-    # Level sets are nested, so a level's largest component lies inside the former's or clear of it. While it lies
-    # inside, a pixel's level is the number of components that held it; once clear, no pixel can stay any longer.
-    held = np.zeros(shared.shape, np.uint8)
-    left, top, width, height = cv2.boundingRect((shared >= _LEVELS[1]).view(np.uint8))
-    if width == 0:
-        return np.ones(shared.shape, np.float32)
-    window = np.s_[top : top + height, left : left + width]  # the other pixels leave at the first level
-    values = _LEVELS.astype(np.float32)
-    for step in range(1, len(_LEVELS)):
-        count, labels = cv2.connectedComponents((shared[window] >= _LEVELS[step]).view(np.uint8), connectivity=4)
-        if count == 1:  # background only, here and at every level above
-            values[step - 1] = 1
-            break
-        # labels run in raster order, and on a tie the first component wins
-        largest = labels == (1 if count == 2 else 1 + np.bincount(labels.ravel())[1:].argmax())
-        if held[window].flat[largest.argmax()] < step - 1:
-            break
-        held[window] += largest
-    return values.take(held)
+def _maps(pair: _Pair, names: Iterable[str], levels: Tensor | None, protocol: str) -> Iterator[list[Tensor]]:
+    """Maps of errors, some rows at a time, (rows, W) each."""
+    bands = _gradient(pair, protocol) if "gradient" in names else [pair.pred]
+    top = 0
+    for part in chain.from_iterable(torch.split(band, _num_rows(pair.pred)) for band in bands):
+        rows = slice(top, top := top + len(part))
+        pred, alpha = (_widest(matte[rows]) for matte in (pair.pred, pair.alpha))
+        maps = {"gradient": part}
+        if "difference" in names:
+            maps["difference"] = (pred - alpha).abs_()
+        if "square" in names:
+            maps["square"] = (pred - alpha).square_()
+        if levels is not None:
+            connected = (levels[rows].to(torch.float32) / _LEVELS).to(pred.dtype)  # both protocols keep it in float32
+            over, truly = (torch.threshold_(matte - connected, _NOTICEABLE, 0) for matte in (pred, alpha))
+            maps["excess"] = over.sub_(truly).abs_()
+        yield [maps[name] for name in names]
 
 
-def _checked(pred: Tensor, alpha: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The two mattes as float64 without gradient, or the sentence that says what is wrong with them."""
-    for name, matte in (("pred", pred), ("alpha", alpha)):
-        if not isinstance(matte, Tensor) or not matte.is_floating_point():
+def _gradient(pair: _Pair, protocol: str) -> Iterator[Tensor]:
+    """Squared difference of the gradients' magnitudes, some rows at a time."""
+    mattes = pair.pred, pair.alpha
+    if protocol == "aim":
+        for pred, alpha in zip(*(gradient_magnitude(m, _SIGMA, stored=torch.float32) for m in mattes), strict=True):
+            yield pred.sub_(alpha).square_()
+        return
+    smooth, slope = derivative_kernels(_SIGMA, _MATLAB_TRUNCATE)
+    norm = math.hypot(*smooth) * math.hypot(*slope)
+    scales = [1 / (span * norm) if span > 0 else 0.0 for span in pair.spans]  # to stretch a matte scales its gradient
+    bands = (gradient_magnitude(matte, _SIGMA, _MATLAB_TRUNCATE, "nearest") for matte in mattes)
+    for pred, alpha in zip(*bands, strict=True):
+        yield pred.mul_(scales[0]).sub_(alpha, alpha=scales[1]).square_()
+
+
+def _connected_levels(reached: Sequence[Tensor], protocol: str) -> list[Tensor]:
+    """The connected level of each pixel in tenths, (H, W) uint8 for each picture."""
+    device = reached[0].device
+    home = device if device.type == "cuda" else torch.device("cpu")  # others may lack a kernel for integers
+    if protocol == "matlab":  # components are met column by column
+        columns = [counts.to(home).mT.contiguous() for counts in reached]
+        return [levels.mT.contiguous().to(device) for levels in connected_levels(columns, _LEVELS)]
+    rows = [counts.to(home) for counts in reached]
+    return [levels.to(device) for levels in connected_levels(rows, _LEVELS, skip_empty=True)]
+
+
+def _reached(pair: _Pair, protocol: str) -> Tensor:
+    """How many of the ten levels both mattes reach, (H, W) uint8."""
+    counts = torch.empty(pair.pred.shape, dtype=torch.uint8, device=pair.pred.device)
+    for band, *mattes in zip(*(torch.split(m, _num_rows(m)) for m in (counts, pair.pred, pair.alpha)), strict=True):
+        pred, alpha = (_compared(matte, protocol) for matte in mattes)
+        # the quotient is a whole number or more exactly where a value is the rounded multiple of 0.1 or more
+        band.copy_(torch.minimum(pred, alpha).div_(torch.tensor(0.1, dtype=pred.dtype, device=pred.device)))
+    return counts
+
+
+def _compared(matte: Tensor, protocol: str) -> Tensor:
+    """A matte in the precision in which it is compared with levels."""
+    if protocol == "matlab":
+        return matte.float()
+    if matte.dtype == torch.float32:
+        matte = matte.masked_fill(matte == 0.6, 0.59)  # 153 / 255 is below 6 * 0.1, its neighbour in float32 above
+    return _widest(matte)
+
+
+def _num_rows(matte: Tensor) -> int:
+    """How many rows are worked on together: on a CPU what fits the cache of a core, elsewhere what fits memory."""
+    return max(1, (2**15 if matte.device.type == "cpu" else 2**24) // matte.shape[1])
+
+
+def _widest(matte: Tensor) -> Tensor:
+    return matte.to(widest_float(matte.device))
+
+
+def _pairs(pred: Mattes, alpha: Mattes, region: Mattes | None, protocol: str, name: str) -> list[_Pair]:
+    """The mattes one by one, or the sentence that says what is wrong with them."""
+    if protocol not in get_args(MetricProtocol):
+        raise ValueError(f"protocol must be {' or '.join(get_args(MetricProtocol))}, got {protocol!r}")
+    batches = {"pred": pred, "alpha": alpha} | ({} if region is None else {name: region})
+    lists = {key: list(batch) if isinstance(batch, Sequence) else [batch] for key, batch in batches.items()}
+    lengths = [len(tensors) for tensors in lists.values()]
+    if len(set(lengths)) > 1 or lengths[0] == 0:
+        raise ValueError(
+            f"{', '.join(lists)} must be tensors or sequences of one length, got {', '.join(map(str, lengths))} "
+            f"tensors; give one for each matte"
+        )
+    pairs: list[_Pair] = []
+    for tensors in zip(*lists.values(), strict=True):
+        given = dict(zip(lists, tensors, strict=True))
+        _check(given)
+        planes = {key: tensor.detach().flatten(0, -3) for key, tensor in given.items()}
+        spans = [_spans(key, planes[key]) for key in ("pred", "alpha")]
+        regions: Iterable[Tensor | None] = repeat(None) if region is None else planes[name]
+        pairs += map(_Pair, planes["pred"], planes["alpha"], regions, zip(*spans, strict=True))
+    return pairs
+
+
+def _check(given: Mapping[str, Tensor]) -> None:
+    """Types, shapes and devices of pred, alpha and, where there is one, the region or trimap."""
+    for name, tensor in given.items():
+        kind = f"{tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        floating = isinstance(tensor, Tensor) and tensor.is_floating_point()
+        if name in ("pred", "alpha") and not floating:
             raise TypeError(
-                f"{name} must be a floating tensor, got {_kind(matte)}; an 8-bit matte becomes one with matte / 255"
+                f"{name} must be a floating tensor, got {kind}; an 8-bit matte becomes one with matte / 255"
             )
-    if region is not None and (not isinstance(region, Tensor) or region.dtype != torch.bool):
-        raise TypeError(f"region must be a bool tensor, got {_kind(region)}; a trimap becomes one with trimap == 1")
-    if pred.shape != alpha.shape or pred.ndim != 4 or pred.shape[1] != 1 or pred.numel() == 0:
+        if name == "region" and kind != "torch.bool":
+            raise TypeError(f"region must be a bool tensor, got {kind}; a trimap becomes one with trimap == 1")
+        if name == "trimap" and (floating or not isinstance(tensor, Tensor)):
+            raise TypeError(f"trimap must be a bool or an integer tensor, got {kind}; convert it with trimap.long()")
+    pred, alpha, *region = given.values()
+    if pred.shape != alpha.shape or pred.ndim not in (3, 4) or pred.shape[-3] != 1 or pred.numel() == 0:
         raise ValueError(
             f"pred and alpha must be alpha mattes of one shape (B, 1, H, W) with at least one pixel, "
             f"got {tuple(pred.shape)} and {tuple(alpha.shape)}; a bare (H, W) matte becomes one with matte[None, None]"
         )
-    if region is not None and region.shape != pred.shape:
+    if region and region[0].shape != pred.shape:
         raise ValueError(
-            f"region must have the shape of the mattes, {tuple(pred.shape)}, got {tuple(region.shape)}; "
-            f"give a flag for each pixel"
+            f"{list(given)[2]} must have the shape of the mattes, {tuple(pred.shape)}, got {tuple(region[0].shape)}; "
+            f"say of each pixel where it belongs"
         )
-    devices = {str(tensor.device) for tensor in (pred, alpha, region) if tensor is not None}
+    devices = sorted({str(tensor.device) for tensor in given.values()})
     if len(devices) > 1:
         raise ValueError(
-            f"pred, alpha and region must be on one device, got {' and '.join(sorted(devices))}; "
+            f"{', '.join(given)} must be on one device, got {' and '.join(devices)}; "
             f"move them with tensor.to(pred.device)"
         )
-    pred, alpha = pred.detach().double(), alpha.detach().double()
-    for name, matte in (("pred", pred), ("alpha", alpha)):
-        low, high = torch.stack(matte.aminmax()).tolist()  # nan if any pixel is
-        if not (low >= 0 and high <= 1):
+
+
+def _spans(name: str, planes: Tensor) -> list[float]:
+    """The highest value of each plane less its lowest, once all are known to be in range."""
+    bounds = [torch.stack([_widest(bound) for bound in plane.aminmax()]) for plane in planes]  # nan if any pixel is
+    extremes = torch.stack(bounds).tolist()
+    for low, high in extremes:
+        if not 0 <= low <= high <= 1:
             raise ValueError(
                 f"{name} must hold finite values in [0, 1], got {low:g} to {high:g}; "
                 f"divide an 8-bit matte by 255, clamp one that overshoots, and find where a nan came from"
             )
-    return pred, alpha
-
-
-def _kind(thing: object) -> str:
-    """How an error message names what came."""
-    return f"{thing.dtype}" if isinstance(thing, Tensor) else type(thing).__name__
+    return [high - low for low, high in extremes]

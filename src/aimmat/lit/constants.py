@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, default_collate
 from aimmat.lit.datamodule import MattingDataModule
 from aimmat.lit.module import rows
 from aimmat.metrics import measure
-from aimmat.schema import Batch, Row, SemanticClass
+from aimmat.schema import Batch, Row
 
 TYPE_MEAN = "mean of type"
 
@@ -32,11 +32,10 @@ def constant_rows(data: MattingDataModule) -> dict[str, list[Row]]:
         alphas[int(batch["type"][0])].append(float(batch["alpha"].mean()))
     result: dict[str, list[Row]] = {"all 0": [], "all 0.5": [], "all 1": [], TYPE_MEAN: []}
     for batch in _batches(data):
-        alpha = batch["alpha"]
-        transition = batch["trimap"] == SemanticClass.TRANSITION
+        alpha, trimap = batch["alpha"], batch["trimap"]
         values = (0.0, 0.5, 1.0, fmean(alphas[int(batch["type"][0])]))
         for method, value in zip(result, values, strict=True):
-            result[method] += rows(measure(torch.full_like(alpha, value), alpha, transition), batch)
+            result[method] += rows(measure(torch.full_like(alpha, value), alpha, trimap), batch)
     return result
 
 

@@ -15,7 +15,7 @@ from aimmat import models
 from aimmat.inference import build_strategy
 from aimmat.lit.losses import check_finite
 from aimmat.metrics import MattingMetrics, measure
-from aimmat.schema import Batch, Category, ImageType, Prediction, Row, SemanticClass
+from aimmat.schema import Batch, Category, ImageType, Prediction, Row
 
 
 class MattingModule(LightningModule):
@@ -100,8 +100,7 @@ class MattingModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _score(self, metrics: MattingMetrics, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        transition = batch["trimap"] == SemanticClass.TRANSITION
-        scores = measure(prediction.alpha.float(), batch["alpha"], transition)
+        scores = measure(prediction.alpha.float(), batch["alpha"], batch["trimap"])
         metrics.add(scores, batch["type"], batch["category"])
         return scores
 

@@ -2,5 +2,6 @@
 
 from aimmat.functional.metrics import measure
 from aimmat.metrics.matting import METRICS, MattingMetrics
+from aimmat.metrics.semantic import SemanticMetrics
 
-__all__ = ["METRICS", "MattingMetrics", "measure"]
+__all__ = ["METRICS", "MattingMetrics", "SemanticMetrics", "measure"]

@@ -19,7 +19,8 @@ def write_rows(path: str | Path, rows: Sequence[Row], **common_columns: object) 
     """Writes rows as CSV, whole or not at all.
 
     Columns: the common ones, then name, type, category, then every metric in the order of the first row.
-    Numbers are written in full, so that reading them back gives the same floats.
+    A type or category that nobody said is an empty cell. Numbers are written in full, so that reading them back gives
+    the same floats.
 
     Args:
         path: the file to write; one that exists is replaced.
@@ -47,7 +48,7 @@ def write_rows(path: str | Path, rows: Sequence[Row], **common_columns: object) 
     writer.writerow(header)
     for row in rows:
         scores = [repr(float(row.scores[metric])) for metric in metrics]
-        writer.writerow([*common_columns.values(), row.name, row.type.value, row.category.value, *scores])
+        writer.writerow([*common_columns.values(), row.name, row.type or "", row.category or "", *scores])
     write_file(path, text.getvalue())
 
 
@@ -84,7 +85,8 @@ def read_rows(path: str | Path) -> list[Row]:
                 raise ValueError(f"{len(cells)} values for {len(header)} columns")
             name, image_type, category, *scores = cells[start:]
             values = dict(zip(metrics, map(float, scores), strict=True))
-            rows.append(Row(name, ImageType(image_type), Category(category), values))
+            known = ImageType(image_type) if image_type else None, Category(category) if category else None
+            rows.append(Row(name, *known, values))
     except (ValueError, csv.Error) as error:
         raise AimmatError(
             f"{path}, line {reader.line_num}: {error}; a line holds a name, a type ({', '.join(ImageType)}), "

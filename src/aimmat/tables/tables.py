@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import fmean
 
@@ -29,7 +29,12 @@ _PAPER_ORDER = [  # Table 2's, then what AIM-500 does not have
     Category.FRUIT,
     Category.OTHER,
 ]
-_SHORT = {Category.TRANSPARENT: "Transp.", Category.FURNITURE: "Furni."}  # as the paper prints them
+_ERRORS = (("SAD", "sad", 2), ("MSE", "mse", 4), ("MAD", "mad", 4), ("Conn", "conn", 2), ("Grad", "grad", 2))
+_GRAD = {  # by metric protocol
+    "aim": "Grad as the AIM release prints it",
+    "matlab": "Grad in thousands, as the MATLAB code of Deep Image Matting counts it",
+}
+_SHORT = {Category.TRANSPARENT.value: "Transp.", Category.FURNITURE.value: "Furni."}  # as the paper prints them
 _LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -46,7 +51,8 @@ def summarise(rows: Sequence[Row]) -> dict[str, float]:
     Returns:
         For each metric m of the rows, such as "sad": "m", the mean over all images; "m/type/SO" or "m/cat/animal",
         the mean over the images of that group, for each group present; "m/type/avg" and "m/cat/avg", the unweighted
-        mean of those group means. A score that is nan (a mean over an empty transition) is left out of its averages.
+        mean of those group means, where there are groups. A score that is nan (a mean over an empty transition) is left
+        out of its averages.
 
     Raises:
         ValueError: no row, or rows that differ in their metrics.
@@ -70,8 +76,9 @@ def summarise(rows: Sequence[Row]) -> dict[str, float]:
         for kind, groups in (("type", ImageType), ("cat", Category)):
             members = {group: [row for row in known if group in (row.type, row.category)] for group in groups}
             means = {group: fmean(row.scores[metric] for row in of) for group, of in members.items() if of}
-            summary |= {f"{metric}/{kind}/{group}": mean for group, mean in means.items()}
-            summary[f"{metric}/{kind}/avg"] = fmean(means.values())
+            if means:
+                summary |= {f"{metric}/{kind}/{group}": mean for group, mean in means.items()}
+                summary[f"{metric}/{kind}/avg"] = fmean(means.values())
     return summary
 
 
@@ -94,16 +101,19 @@ class Table:
     methods: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]  # one tuple a method, one value a column; None where there is none
     num_images: int
+    grad: str  # what Grad counts, for the note
+    remark: str = ""  # what else ends the note
 
     @property
     def note(self) -> str:
         """What the columns mean, with units and direction."""
-        best = " Bold: best of its column." if len(self.methods) > 1 else ""
+        grouped = any(column.title == "Avg." for column in self.columns)
         return (
-            f"{self.num_images} image{'s' * (self.num_images != 1)}, in brackets those of a group. Lower is better. "
-            "SAD and Conn in thousands of pixels, MSE and MAD per pixel, Grad as the AIM release prints it. "
-            f"Tran.: transition region. Avg.: mean of the group means.{best}"
-        )
+            f"{self.num_images} image{'s' * (self.num_images != 1)}{', in brackets those of a group' * grouped}. "
+            f"Lower is better. SAD and Conn in thousands of pixels, MSE and MAD per pixel, {self.grad}. "
+            f"Tran.: transition region. {'Avg.: mean of the group means. ' * grouped}"
+            f"{'Bold: best of its column. ' * (len(self.methods) > 1)}{self.remark}"
+        ).rstrip()
 
     def to_markdown(self) -> str:
         """The table as two pipe tables, since Markdown knows one line of headings only, and the note."""
@@ -198,14 +208,22 @@ class Table:
         """(title, places of its columns) of the two tables that fit where one is too wide."""
         by_category = [place for place, column in enumerate(self.columns) if column.part == "SAD-Category"]
         others = [place for place in range(len(self.columns)) if place not in by_category]
-        return [("Whole image, transition region, SAD by type", others), ("SAD by category", by_category)]
+        by_type = ", SAD by type" * any(column.part == "SAD-Type" for column in self.columns)
+        halves = [(f"Whole image, transition region{by_type}", others), ("SAD by category", by_category)]
+        return [(title, places) for title, places in halves if places]
 
 
-def results_table(named: Mapping[str, Sequence[Row]]) -> Table:
+def results_table(named: Mapping[str, Sequence[Row]], protocol: str = "aim", remark: str = "") -> Table:
     """Lays results out as Table 2 of the paper, one line a method.
 
     Args:
         named: for each method, the rows of its test. All methods must have been tested on the same images.
+        protocol: by which `aimmat.metrics.measure` took the scores. "matlab" shows every error of the transition
+            region, which is what benchmarks that use that code print.
+        remark: one sentence or more that end the note below the table.
+
+    Returns:
+        The table, without the columns of types or of categories where no row names one.
 
     Raises:
         ValueError: no method, a method without rows, or rows that differ in their metrics.
@@ -222,25 +240,22 @@ def results_table(named: Mapping[str, Sequence[Row]]) -> Table:
                 f"the methods of a table must be tested on the same images, got {len(rows)} of {first!r} and "
                 f"{len(others)} of {method!r} that are not the same; test both on one set, or make two tables"
             )
-    groups = Counter(group for row in rows for group in (row.type, row.category))
-    counts = {group: f"({number})" for group, number in groups.items()}
-    columns = (
-        Column("Whole image", "SAD", "sad"),
-        Column("Whole image", "MSE", "mse", 4),
-        Column("Whole image", "MAD", "mad", 4),
-        Column("Whole image", "Conn", "conn"),
-        Column("Whole image", "Grad", "grad"),
-        Column("Tran.", "SAD", "sad_transition"),
-        *(Column("SAD-Type", type_.value, f"sad/type/{type_}", 2, counts.get(type_, "")) for type_ in ImageType),
-        Column("SAD-Type", "Avg.", "sad/type/avg"),
-        *(
-            Column("SAD-Category", _SHORT.get(cat, cat.capitalize()), f"sad/cat/{cat}", 2, counts.get(cat, ""))
-            for cat in sorted(Category, key=_PAPER_ORDER.index)
-        ),
-        Column("SAD-Category", "Avg.", "sad/cat/avg"),
-    )
+    groups = Counter(group for row in rows for group in (row.type, row.category) if group)
+    whole = [Column("Whole image", title, key, decimals) for title, key, decimals in _ERRORS]
+    transition = [replace(column, part="Tran.", key=f"{column.key}_transition") for column in whole]
+    columns = [*whole, *(transition if protocol == "matlab" else transition[:1])]
+    categories = sorted(Category, key=_PAPER_ORDER.index)
+    kinds: tuple[tuple[str, str, Sequence[ImageType | Category]], ...]
+    kinds = (("SAD-Type", "type", list(ImageType)), ("SAD-Category", "cat", categories))
+    for part, kind, words in kinds:
+        if groups.keys() & set(words):
+            for word in words:
+                title = _SHORT.get(word, word if kind == "type" else word.capitalize())
+                count = f"({groups[word]})" if word in groups else ""
+                columns.append(Column(part, title, f"sad/{kind}/{word}", count=count))
+            columns.append(Column(part, "Avg.", f"sad/{kind}/avg"))
     values = tuple(tuple(summary.get(column.key) for column in columns) for summary in summaries)
-    return Table(columns, tuple(named), values, len(rows))
+    return Table(tuple(columns), tuple(named), values, len(rows), _GRAD[protocol], remark)
 
 
 def _alone(column: Column) -> str:
