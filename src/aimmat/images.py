@@ -1,4 +1,7 @@
-"""Pictures and alpha mattes as files: every format that Pillow reads becomes plain uint8 arrays; mattes become PNG."""
+"""Pictures and alpha mattes as files: every format that Pillow reads becomes plain uint8 arrays; mattes become PNG.
+
+Wherever a file is read, a URL or a member of an archive may be named in its place (`aimmat.remote`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from aimmat.remote import opened
 from aimmat.schema import AimmatError, Protocol, is_release
 
 T = TypeVar("T")
@@ -199,7 +203,7 @@ def _to_8_bit(image: Image.Image) -> np.ndarray:
 def _decode(path: str | PathLike[str], convert: Callable[[Image.Image], T]) -> T:
     """Open, decode and convert a file; every failure becomes one sentence that names it."""
     try:
-        with Path(path).open("rb") as file, Image.open(file) as image:
+        with opened(path) as file, Image.open(file) as image:
             try:
                 image.load()
             except Exception as error:  # each of Pillow's decoders has its own kinds of complaint

@@ -25,9 +25,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 
 from aimmat.console import guarded, keep_memory
+from aimmat.data.records import RECORD
 from aimmat.lit import MattingDataModule, MattingModule, SaveOnExit, TestPictures
 from aimmat.lit.callbacks import WriteMattes
 from aimmat.lit.constants import constant_rows
+from aimmat.lit.datamodule import RecordSamples
 from aimmat.metrics import METRICS
 from aimmat.schema import AimmatError, Row, is_release
 from aimmat.tables import gallery_html, gallery_png, results_table, write_file, write_rows
@@ -82,7 +84,7 @@ def run(config: DictConfig) -> float:
     """
     output = Path(config.paths.output_dir)
     check(config)
-    data = {name: _data(config, name) for name in config.stages}  # every stage's, before any time is spent
+    data = {name: instantiate(_data(config, name)) for name in config.stages}  # every stage's, before any time is spent
     write_file(output / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     if config.logger.get("wandb", {}).get("offline"):
         os.environ.setdefault("WANDB_SILENT", "true")  # it would explain at length that it is offline
@@ -135,10 +137,9 @@ def check(config: DictConfig) -> None:
             raise AimmatError(f"stage.{name}.optimizer.lr must be a number above 0, got {rate!r}")
 
 
-def _data(config: DictConfig, stage: str) -> MattingDataModule:
+def _data(config: DictConfig, stage: str) -> DictConfig:
     """The run's data with the stage's own settings laid over it."""
-    merged = OmegaConf.merge(config, {"data": config.stage[stage].data})
-    return instantiate(merged.data)  # type: ignore[no-any-return]
+    return OmegaConf.merge(config, {"data": config.stage[stage].data}).data  # type: ignore[no-any-return]
 
 
 def _module(config: DictConfig, stage: str | None, weights: Mapping[str, torch.Tensor] | None) -> MattingModule:
@@ -194,13 +195,15 @@ def _train(
     checkpoints = folder / "checkpoints"
     last = checkpoints / "last.ckpt"
     callbacks.append(SaveOnExit(checkpoints))
+    settings: Any = OmegaConf.to_container(_data(config, stage), resolve=True)
+    callbacks.append(RecordSamples(folder / RECORD, settings))
     epochs = _epochs(config, stage)
     trainer = _trainer(config, folder, loggers, callbacks, epochs)
     if data.val is None:
         trainer.limit_val_batches = 0
-    batches = len(data.train_dataloader())
+    batches = len(data.batches(world_size=trainer.world_size))
     trainer.log_every_n_steps = min(trainer.log_every_n_steps, batches)  # type: ignore[attr-defined]
-    size = config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    size = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     console.print(f"stage {stage}: {epochs} epochs of {batches} batches, {size} pictures a step")
     trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     save_network(done, module.net, _card(config, stage))

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from aimmat.data import (
     CutoutScenes,
     Entry,
+    EpochBatches,
     EpochSampler,
     Key,
     MixedScenes,
@@ -86,10 +87,29 @@ def test_samples_do_not_depend_on_the_number_of_workers(entries):
     assert torch.equal(alone, many)
 
 
-def test_a_distributed_epoch_shows_every_sample_once():
-    parts = [list(EpochSampler(10, seed=2, rank=rank, world_size=2)) for rank in (0, 1)]
-    assert sorted(key.sample for part in parts for key in part) == list(range(10))
-    assert [len(part) for part in parts] == [len(EpochSampler(10, world_size=2))] * 2
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_an_epoch_shows_every_sample_once_whatever_the_number_of_processes(batch_size, processes):
+    for length in range(processes, 42):
+        order = EpochSampler(length, seed=2)
+        parts = [EpochBatches(order, batch_size, rank, processes) for rank in range(processes)]
+        batches = [list(part) for part in parts]
+        assert sorted(key.sample for part in batches for batch in part for key in batch) == list(range(length))
+        assert {len(part) for part in parts} == {len(part) for part in batches} == {len(batches[0])}  # in step
+        assert all(batch for part in batches for batch in part)
+        alone = list(EpochBatches(order, batch_size * processes))
+        for number, step in enumerate(zip(*batches, strict=True)):
+            sizes = [len(batch) for batch in step]
+            assert max(sizes) <= batch_size + 1
+            assert max(sizes) - min(sizes) <= 1
+            if number < len(batches[0]) - 1:  # what is left at the end may have joined the last step
+                assert sizes == [batch_size] * processes
+                assert {key for batch in step for key in batch} == set(alone[number])
+
+
+def test_more_processes_than_samples_are_refused():
+    with pytest.raises(AimmatError, match=r"4 processes cannot share 3 training samples; set trainer\.devices=3"):
+        EpochBatches(EpochSampler(3), 1, 0, 4)
 
 
 def test_the_order_changes_with_the_epoch():
@@ -129,7 +149,8 @@ def test_a_type_that_no_cutout_has_is_named(entries):
 
 
 def test_salient_cutouts_keep_their_aspect_and_fill_as_asked(tmp_path):
-    wide = np.full((20, 60, 4), 255, np.uint8)
+    wide = np.full((40, 120, 4), 255, np.uint8)
+    wide[0, 0, 3] = 0  # an alpha that is full everywhere is refused
     Image.fromarray(wide).save(tmp_path / "wide.png")
     Image.new("RGB", (64, 64)).save(tmp_path / "back.png")
     entries = [Entry(tmp_path / "wide.png", "foreground", "train"), Entry(tmp_path / "back.png", "background", "train")]

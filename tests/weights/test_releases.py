@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from aimmat.remote import cache_dir
 from aimmat.schema import AimmatError
 from aimmat.weights import releases
-from aimmat.weights.releases import RELEASES, Release, cache_dir, fetch, to_markdown
+from aimmat.weights.releases import RELEASES, Release, fetch, to_markdown
 
 BODY = bytes(range(256)) * 2000  # 512 kB, several of the downloader's chunks
 HALF = len(BODY) // 2

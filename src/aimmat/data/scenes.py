@@ -14,9 +14,11 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from aimmat.data import synthetic
+from aimmat.data.errors import read_pair
+from aimmat.data.facts import tell, window
 from aimmat.data.layouts import Entry
 from aimmat.data.transforms import seeded
-from aimmat.images import read_alpha, read_cutout, read_image
+from aimmat.images import read_image
 from aimmat.schema import AimmatError, ImageType, Scene
 
 cv2.setNumThreads(0)  # a worker forked while OpenCV's threads run can wait for them for ever; the pictures are small
@@ -99,6 +101,7 @@ class CutoutScenes:
         """Cut-out number `index` of a pass over a background drawn from `rng`."""
         entry = self._pass[index]
         backdrop = self.backgrounds[rng.integers(len(self.backgrounds))]
+        tell(foreground=entry.path, alpha=entry.alpha, background=backdrop.path)
         premultiplied, alpha = _place(*_cutout(entry, 2 * self.size), self.size, entry.type, self.fill, rng)
         return Scene(
             foreground=_straight(premultiplied, alpha),
@@ -106,7 +109,7 @@ class CutoutScenes:
             background=cover(_background(backdrop.path, 3 * self.size), self.size, rng),
             type=entry.type,
             category=entry.category,
-            name=f"{entry.path.stem}+{backdrop.path.stem}",
+            name=f"{entry.stem}+{backdrop.stem}",
         )
 
 
@@ -211,8 +214,9 @@ class SceneDataset(Dataset):
             moved = seeded(self.geometric, rng)(image=_premultiplied(foreground, alpha), mask=alpha)
             foreground, alpha = _straight(moved["image"], moved["mask"]), moved["mask"]
         if self.crop_sizes:
-            window = _window(alpha, int(rng.choice(self.crop_sizes)), rng)
-            foreground, alpha, background = foreground[window], alpha[window], background[window]
+            crop = _window(alpha, int(rng.choice(self.crop_sizes)), rng)
+            tell(window=window(crop))
+            foreground, alpha, background = foreground[crop], alpha[crop], background[crop]
         if self.input_size:
             scale = self.input_size / alpha.shape[0]
             size = (self.input_size, self.input_size)
@@ -237,18 +241,16 @@ class SceneDataset(Dataset):
 
 
 class EpochSampler(Sampler[Key]):
-    """Shuffled keys that carry their epoch, shared out among the processes of a distributed run.
+    """Shuffled keys that carry their epoch.
 
     Args:
         length: how many samples there are.
         seed: of the order.
         shuffle: False keeps the order.
-        rank: this process.
-        world_size: how many processes there are; the last samples that do not fill a round are left out.
     """
 
-    def __init__(self, length: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world_size: int = 1) -> None:
-        self.length, self.seed, self.shuffle, self.rank, self.world_size = length, seed, shuffle, rank, world_size
+    def __init__(self, length: int, seed: int = 0, shuffle: bool = True) -> None:
+        self.length, self.seed, self.shuffle = length, seed, shuffle
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -256,14 +258,52 @@ class EpochSampler(Sampler[Key]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length // self.world_size
+        return self.length
 
     def __iter__(self) -> Iterator[Key]:
         order = np.arange(self.length)
         if self.shuffle:
             np.random.default_rng([self.seed, self.epoch]).shuffle(order)
-        for index in order[self.rank : len(self) * self.world_size : self.world_size]:
-            yield Key(self.epoch, int(index))
+        for index in order.tolist():
+            yield Key(self.epoch, index)
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """The keys of an epoch in batches, shared out among the processes of a distributed run.
+
+    A step of the whole run takes the next `batch_size * world_size` keys, of which a process has every
+    `world_size`-th: the samples that one process would take in a batch of that size. Every sample is shown once: the
+    last step takes what is left, and processes may differ by one sample there. What is left joins the step before when
+    it is less than one for each process, since all must make as many steps.
+
+    Args:
+        sampler: the order of the epoch, the same in every process.
+        batch_size: samples per step and process.
+        rank: this process.
+        world_size: how many processes there are.
+
+    Raises:
+        AimmatError: there are more processes than samples.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        if len(sampler) < world_size:
+            raise AimmatError(
+                f"{world_size} processes cannot share {len(sampler)} training samples; "
+                f"set trainer.devices={len(sampler)} or fewer"
+            )
+        self.sampler, self.batch_size, self.rank, self.world_size = sampler, batch_size, rank, world_size
+        self.first = 0  # the batch to begin with; not 0 when a run goes on in the middle of an epoch
+
+    def __len__(self) -> int:
+        whole, left = divmod(len(self.sampler), self.batch_size * self.world_size)
+        return max(1, whole + (left >= self.world_size))
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        keys, step, count = list(self.sampler), self.batch_size * self.world_size, len(self)
+        for number in range(self.first, count):
+            end = (number + 1) * step if number < count - 1 else len(keys)
+            yield keys[number * step + self.rank : end : self.world_size]
 
 
 def cover(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -328,15 +368,7 @@ def _straight(premultiplied: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=4096)
 def _cutout(entry: Entry, keep: int) -> tuple[np.ndarray, np.ndarray]:
     """Premultiplied colour and alpha of an entry, at no more than `keep` pixels a side."""
-    if entry.alpha is None:
-        colour, alpha = read_cutout(entry.path)
-    else:
-        colour, alpha = read_image(entry.path), read_alpha(entry.alpha)
-    if colour.shape[:2] != alpha.shape:
-        raise AimmatError(
-            f"{entry.path} is {colour.shape[1]} x {colour.shape[0]} pixels but its alpha {entry.alpha} is "
-            f"{alpha.shape[1]} x {alpha.shape[0]}; both must have one size"
-        )
+    colour, alpha = read_pair(entry)
     return _limited(_premultiplied(colour, alpha), keep), _limited(alpha, keep)
 
 

@@ -1,6 +1,6 @@
 """Tensors in, tensors out: filters, trimaps, compositing, fusion, losses and metrics, on any device."""
 
-from aimmat.functional.compositing import composite, rssn
+from aimmat.functional.compositing import composite, draw_rssn, rssn
 from aimmat.functional.filters import (
     box_blur,
     gaussian_derivative,
@@ -19,6 +19,7 @@ __all__ = [
     "composite",
     "composition_loss",
     "connectivity_error",
+    "draw_rssn",
     "fuse",
     "gaussian_derivative",
     "gaussian_kernel",

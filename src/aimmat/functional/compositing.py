@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,70 @@ def composite(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
     return alpha * foreground + (1 - alpha) * background
 
 
+class Treatment(NamedTuple):
+    """What RSSN does to one sample."""
+
+    denoise: bool  # take the denoised layers, those that there are
+    resample: str | None  # the layer that goes through a lower resolution, "foreground" or "background"
+    blur: float  # width of the box over the background, pixels of the layers; 0 leaves it sharp
+    noise: bool
+
+
+def draw_rssn(
+    image_type: Tensor,
+    generators: Sequence[torch.Generator],
+    *,
+    scale: float | Tensor = 1.0,
+    type_wise: bool = True,
+    denoise_probability: float = 0.5,
+    resample_probability: float = 0.1,
+    blur_probability: float = 0.5,
+    blur_kernels: Sequence[int] = (20, 30, 40, 50, 60),
+    noise_probability: float = 0.5,
+) -> list[Treatment]:
+    """Draw what `rssn` does to each sample of a batch; takes six numbers of each generator.
+
+    Args:
+        image_type: (B,) int64, `ImageType.number`.
+        generators: one a sample.
+        scale: pixels of the layers per pixel of the original composite, one for all or (B,); a crop of 640 pixels
+            shown at 320 has 0.5. The blur shrinks with it.
+        type_wise: blur the background of every NS image; otherwise NS is drawn like the others.
+        denoise_probability: of taking the denoised layers, those that there are.
+        resample_probability: of one layer going through a lower resolution.
+        blur_probability: of a background out of focus.
+        blur_kernels: widths of the box in pixels of the original composite, drawn evenly.
+        noise_probability: of noise.
+
+    Raises:
+        ValueError: scale is neither one for all nor one for each.
+
+    >>> draw_rssn(torch.tensor([2]), [torch.Generator().manual_seed(0)])  # SO, STM or NS: 0, 1, 2
+    [Treatment(denoise=True, resample=None, blur=30.0, noise=False)]
+    """
+    batch, device = len(generators), generators[0].device
+    scale = torch.as_tensor(scale)
+    if scale.shape not in ((), (batch,)):
+        raise ValueError(
+            f"scale must be one for all or one for each of {batch} samples, got shape {tuple(scale.shape)}; "
+            f"scale=1.0 leaves the blur as drawn"
+        )
+    draws = torch.stack([torch.rand(6, generator=generator, device=device) for generator in generators]).tolist()
+    treatments = []
+    for numbers, kind, zoom in zip(draws, image_type.tolist(), scale.expand(batch).tolist(), strict=True):
+        denoise, resample, layer, blur, kernel, noise = numbers
+        blurred = blur < blur_probability or (type_wise and kind == ImageType.NS.number)
+        treatments.append(
+            Treatment(
+                denoise=denoise < denoise_probability,
+                resample=("foreground" if layer < 0.5 else "background") if resample < resample_probability else None,
+                blur=blur_kernels[int(kernel * len(blur_kernels))] * zoom if blurred else 0.0,
+                noise=noise < noise_probability,
+            )
+        )
+    return treatments
+
+
 def rssn(
     foreground: Tensor,
     background: Tensor,
@@ -40,17 +105,11 @@ def rssn(
     image_type: Tensor,
     generators: Sequence[torch.Generator],
     *,
-    scale: float | Tensor = 1.0,
-    type_wise: bool = True,
     denoised_foreground: Tensor | None = None,
     denoised_background: Tensor | None = None,
-    denoise_probability: float = 0.5,
-    resample_probability: float = 0.1,
     resample_factor: int = 2,
-    blur_probability: float = 0.5,
-    blur_kernels: Sequence[int] = (20, 30, 40, 50, 60),
-    noise_probability: float = 0.5,
     noise_sigma: float = 10 / 255,
+    **draws: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Composite as RSSN does, so that a composite differs less from a photograph than a plain one.
 
@@ -65,18 +124,11 @@ def rssn(
         alpha: alpha matte, (B, 1, H, W), values in [0, 1].
         image_type: (B,) int64, `ImageType.number`.
         generators: one a sample, on the device of the layers.
-        scale: pixels of these layers per pixel of the original composite, one for all or (B,); a crop of 640 pixels
-            shown at 320 has 0.5. The blur shrinks with it.
-        type_wise: blur the background of every NS image; otherwise NS is drawn like the others.
         denoised_foreground: the foreground without its noise, same shape and range; None where there is none.
         denoised_background: the background without its noise, same shape and range; None where there is none.
-        denoise_probability: of taking the denoised layers, those that there are.
-        resample_probability: of one layer going through a lower resolution.
-        resample_factor: by how much lower.
-        blur_probability: of a background out of focus.
-        blur_kernels: widths of the box in pixels of the original composite, drawn evenly.
-        noise_probability: of noise.
+        resample_factor: by how much lower the resolution is.
         noise_sigma: standard deviation of the Gaussian noise, per pixel and channel, at the size of these layers.
+        draws: scale, probabilities and kernels, arguments of `draw_rssn`.
 
     Returns:
         (image, foreground, background), each (B, 3, H, W) in [0, 1].
@@ -101,28 +153,19 @@ def rssn(
             f"shape {tuple(image_type.shape)} and generators on {[str(g.device) for g in generators]}; make "
             f"torch.Generator(device).manual_seed(seed) for each"
         )
-    scale = torch.as_tensor(scale)
-    if scale.shape not in ((), (batch,)):
-        raise ValueError(
-            f"scale must be one for all or one for each of {batch} samples, got shape {tuple(scale.shape)}; "
-            f"scale=1.0 leaves the blur as drawn"
-        )
-    draws = torch.stack([torch.rand(6, generator=generator, device=device) for generator in generators]).tolist()
-    types, scales = image_type.tolist(), scale.expand(batch).tolist()
     foregrounds, backgrounds = list(torch.split(foreground, 1)), list(torch.split(background, 1))  # (1, 3, H, W) each
-    for i, (denoise, resample, layer, blur, kernel, noise) in enumerate(draws):
-        if denoise < denoise_probability:
+    for i, treatment in enumerate(draw_rssn(image_type, generators, **draws)):
+        if treatment.denoise:
             if denoised_foreground is not None:
                 foregrounds[i] = denoised_foreground[i : i + 1]
             if denoised_background is not None:
                 backgrounds[i] = denoised_background[i : i + 1]
-        if resample < resample_probability:
-            layers = foregrounds if layer < 0.5 else backgrounds
+        if treatment.resample:
+            layers = foregrounds if treatment.resample == "foreground" else backgrounds
             layers[i] = _resample(layers[i], resample_factor)
-        if blur < blur_probability or (type_wise and types[i] == ImageType.NS.number):
-            width = blur_kernels[int(kernel * len(blur_kernels))] * scales[i]
-            backgrounds[i] = box_blur(backgrounds[i], [width])
-        if noise < noise_probability:
+        if treatment.blur:
+            backgrounds[i] = box_blur(backgrounds[i], [treatment.blur])
+        if treatment.noise:
             grain = noise_sigma * torch.randn(foreground.shape[1:], generator=generators[i], device=device)
             foregrounds[i] = (foregrounds[i] + grain).clamp(0, 1)
             backgrounds[i] = (backgrounds[i] + grain).clamp(0, 1)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import torch
-from lightning import LightningDataModule
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
-from aimmat.data import EpochSampler
-from aimmat.schema import Batch, Layers
+from aimmat.data import EpochBatches, EpochSampler
+from aimmat.data.errors import SkipErrors
+from aimmat.data.records import SampleRecord, entries_of, fingerprint, read_records, versions
+from aimmat.schema import AimmatError, Batch, Layers
+from aimmat.tables import write_file
 
 
 class MattingDataModule(LightningDataModule):
@@ -23,6 +34,11 @@ class MattingDataModule(LightningDataModule):
         batch_size: training samples per step and process.
         num_workers: loader processes of the training set; validation and test load in the main process.
         seed: of the order of the training samples.
+        on_error: "stop" ends a run at a file that cannot be used; "skip" names it, takes another sample, counts and
+            goes on. A test stops in either case: its figures would be those of another data set.
+
+    Raises:
+        AimmatError: another word for `on_error`.
     """
 
     def __init__(
@@ -34,21 +50,30 @@ class MattingDataModule(LightningDataModule):
         batch_size: int = 16,
         num_workers: int = 0,
         seed: int = 0,
+        on_error: str = "stop",
     ) -> None:
         super().__init__()
+        if on_error not in ("stop", "skip"):
+            raise AimmatError(f"data.on_error must be stop or skip, got {on_error!r}")
+        if on_error == "skip":
+            train, val = SkipErrors(train, seed), None if val is None else SkipErrors(val, seed)
         self.train, self.val, self.test = train, val, test
+        self.skipped: Counter[str] = Counter()  # what was wrong with files that were left out, and how often
         self.compose = compose
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
 
+    def batches(self, rank: int = 0, world_size: int = 1) -> EpochBatches:
+        """Which training samples a process is shown in an epoch, batch by batch."""
+        order = EpochSampler(len(self.train), self.seed)  # type: ignore[arg-type]
+        return EpochBatches(order, self.batch_size, rank, world_size)
+
     def train_dataloader(self) -> DataLoader:
-        """Shuffled, every epoch anew; an incomplete last batch is left out."""
+        """Shuffled, every epoch anew; every sample once, so that the last batch may be smaller."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(self.train), self.seed, rank=rank, world_size=world_size)  # type: ignore[arg-type]
-        return DataLoader(
+        return _TrainLoader(
+            self.trainer,
             self.train,
-            batch_size=min(self.batch_size, len(sampler)),
-            sampler=sampler,
-            drop_last=True,
+            batch_sampler=self.batches(rank, world_size),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -71,8 +96,87 @@ class MattingDataModule(LightningDataModule):
         return DataLoader(mine, batch_size=1)
 
     def on_after_batch_transfer(self, batch: Layers, dataloader_idx: int) -> Batch:
-        """Composite on the batch's device."""
+        """Composite on the batch's device; say what was left out of the batch."""
+        said: list[str] = batch.get("skipped", [])  # type: ignore[assignment]  # where SkipErrors adds it
+        for sentence in filter(None, "\n".join(said).splitlines()):
+            if sentence not in self.skipped:
+                print(f"skipped: {sentence}", file=sys.stderr)
+            self.skipped[sentence] += 1
         return self.compose(batch, augment=bool(self.trainer and self.trainer.training))
+
+    def teardown(self, stage: str) -> None:
+        """Say how much was left out."""
+        if self.skipped:
+            print(
+                f"skipped {self.skipped.total():,} samples for {len(self.skipped):,} faults; "
+                f"python -m aimmat.prepare check names all there are",
+                file=sys.stderr,
+            )
+        self.skipped.clear()
+
+
+class RecordSamples(Callback):
+    """Write a `SampleRecord` when training begins, goes on, or accumulates another number of batches.
+
+    Args:
+        path: a JSON file, a list of records.
+        data: config of the data module, resolved.
+    """
+
+    def __init__(self, path: str | Path, data: Mapping[str, Any]) -> None:
+        self.path, self.data = Path(path), dict(data)
+        self._accumulate = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Add a record to the file."""
+        if trainer.accumulate_grad_batches == self._accumulate or not trainer.is_global_zero:
+            return
+        if trainer.overfit_batches:  # type: ignore[attr-defined]
+            return  # the same few samples in every epoch: nothing to find again
+        self._accumulate = trainer.accumulate_grad_batches
+        record = SampleRecord(
+            step=trainer.global_step,
+            epoch=trainer.current_epoch,
+            batch=batch_idx,
+            epochs=trainer.max_epochs or -1,
+            batches=int(trainer.num_training_batches),
+            accumulate=trainer.accumulate_grad_batches,
+            processes=trainer.world_size,
+            device=trainer.strategy.root_device.type,
+            manifest=fingerprint(entries_of(trainer.datamodule.train)),  # type: ignore[attr-defined]
+            data=self.data,
+            folder=os.getcwd(),
+            time=time.time(),
+            versions=versions(),
+        )
+        records = read_records(self.path) if self.path.exists() else []
+        write_file(self.path, json.dumps([asdict(found) for found in (*records, record)], indent=1))
+
+
+class _TrainLoader(DataLoader):
+    """Begins an epoch when its first batch is asked for, at the batch where the trainer is.
+
+    Lightning makes the iterator before it names the epoch, and workers would fetch samples of another one ahead. A run
+    that goes on in the middle of an epoch would begin that epoch anew.
+    """
+
+    def __init__(self, trainer: Trainer | None, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.trainer = trainer
+
+    def __iter__(self) -> Iterator[Layers]:  # type: ignore[override]
+        if self.trainer and self.trainer.training:
+            self.batch_sampler.first = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready  # type: ignore[union-attr]
+            if self.trainer.overfit_batches:  # type: ignore[attr-defined]
+                self.batch_sampler.sampler.set_epoch(0)  # type: ignore[union-attr]
+        yield from super().__iter__()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tells Lightning that this loader can go on in the middle of an epoch; the trainer's state says where."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing is kept."""
 
 
 def _one_thread(worker: int) -> None:

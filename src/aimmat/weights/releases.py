@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -13,12 +12,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from aimmat.remote import CACHE, cache_dir
 from aimmat.schema import AimmatError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-CACHE = "AIMMAT_CACHE"  # names the folder of downloaded files
 TIMEOUT = 30.0  # seconds without a byte from the server
 
 _AIM = "github.com/JizhiziLi/AIM at 48e3dc8, README.md, core/README.md and core/config.py"
@@ -154,15 +153,6 @@ def fetch(name: str, cache: str | PathLike[str] | None = None) -> Path:
             f"make room, or name another folder in {CACHE}"
         ) from error
     return path
-
-
-def cache_dir() -> Path:
-    """The folder of downloaded files: the environment's AIMMAT_CACHE, else `aimmat` in the user's cache folder."""
-    if os.environ.get(CACHE):
-        return Path(os.environ[CACHE]).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("aimmat"))
 
 
 def to_markdown() -> str:

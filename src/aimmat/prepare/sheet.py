@@ -1,19 +1,38 @@
-"""`python -m aimmat.prepare`: look at the data before training on it."""
+"""`python -m aimmat.prepare sheet`: a contact sheet of composites with their alphas."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
-from aimmat.console import guarded
 from aimmat.data import CutoutScenes, SceneSource, SyntheticScenes, read_folder, read_manifest
 from aimmat.schema import AimmatError, Scene
+
+
+def register(verbs: argparse._SubParsersAction) -> None:
+    """Add the verb to the command."""
+    verb = verbs.add_parser("sheet", help="a contact sheet of composites with their alphas, as a PNG")
+    verb.add_argument("data", help="sample, synthetic, a manifest (CSV) or a folder")
+    verb.add_argument("-o", "--output", type=Path, default=Path("sheet.png"), help="the PNG to write (%(default)s)")
+    verb.add_argument("--split", choices=("train", "val", "test"), default="train")
+    verb.add_argument("--count", type=int, default=36, help="how many scenes (%(default)s)")
+    verb.add_argument("--size", type=int, default=384, help="side of a scene, pixels (%(default)s)")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Write the sheet."""
+    if given.count < 1 or given.size < 32:
+        raise AimmatError(f"--count must be 1 or more and --size 32 or more, got {given.count} and {given.size}")
+    source = _source(given.data, given.split, given.size, given.count, given.seed)
+    page = sheet(source, min(given.count, len(source)), given.seed)
+    page.save(given.output)
+    print(f"{given.output}: {page.width} x {page.height} pixels")
 
 
 def sheet(source: SceneSource, count: int, seed: int = 0, columns: int = 6, tile: int = 192) -> Image.Image:
@@ -55,31 +74,3 @@ def _source(data: str, split: str, size: int, count: int, seed: int) -> SceneSou
         read_manifest() if data == "sample" else read_manifest(data) if data.endswith(".csv") else read_folder(data)
     )
     return CutoutScenes(entries, split, size)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; see `python -m aimmat.prepare --help`."""
-    parser = argparse.ArgumentParser(prog="python -m aimmat.prepare", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser("sheet", help="a contact sheet of composites with their alphas, as a PNG")
-    verb.add_argument("data", help="sample, synthetic, a manifest (CSV) or a folder")
-    verb.add_argument("-o", "--output", type=Path, default=Path("sheet.png"), help="the PNG to write (%(default)s)")
-    verb.add_argument("--split", choices=("train", "val", "test"), default="train")
-    verb.add_argument("--count", type=int, default=36, help="how many scenes (%(default)s)")
-    verb.add_argument("--size", type=int, default=384, help="side of a scene, pixels (%(default)s)")
-    verb.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-
-    def command() -> None:
-        if given.count < 1 or given.size < 32:
-            raise AimmatError(f"--count must be 1 or more and --size 32 or more, got {given.count} and {given.size}")
-        source = _source(given.data, given.split, given.size, given.count, given.seed)
-        page = sheet(source, min(given.count, len(source)), given.seed)
-        page.save(given.output)
-        print(f"{given.output}: {page.width} x {page.height} pixels")
-
-    return guarded(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
