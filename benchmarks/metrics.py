@@ -121,7 +121,7 @@ def suite(release: ModuleType, pred: np.ndarray, alpha: np.ndarray, trimap: np.n
 
 
 def apart(found: Any, expected: Any) -> float:
-    """The largest relative difference; the release's transition also counts known pixels where the truth is not 0 or 1."""
+    """The largest relative difference; the release's transition also counts known pixels whose truth is not 0 or 1."""
     if not isinstance(expected, dict):
         found, expected = {"": found}, {"": expected}
     return max(abs(found[name].item() / value - 1) if value else found[name].item() for name, value in expected.items())

@@ -1,9 +1,13 @@
 import re
+import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
+from aimmat import images
 from aimmat.images import read_alpha, read_cutout, read_image, to_rgb, to_uint8, write_alpha
 from aimmat.schema import AimmatError
 
@@ -80,6 +84,63 @@ def test_exif_orientation_is_applied_to_colour_and_alpha(save, orientation):
 def test_a_jpeg_is_read(save):
     flat = np.full((16, 16, 3), (200, 40, 90), dtype=np.uint8)
     assert np.abs(read_image(save(flat, "flat.jpg")).astype(int) - flat).max() <= 2  # JPEG rounds in YCbCr
+
+
+@pytest.mark.parametrize("chunk", ["plain", "gamma", "profile", "tRNS", "eXIf", "text", "16 bit", "interlaced"])
+def test_a_png_is_the_same_by_whichever_decoder(save, monkeypatch, chunk):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", "a camera")
+    gamma = PngImagePlugin.PngInfo()
+    gamma.add(b"gAMA", (220_000).to_bytes(4, "big"))
+    path = save(
+        RGB,
+        **{
+            "gamma": {"pnginfo": gamma},
+            "profile": {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()},
+            "tRNS": {"transparency": tuple(map(int, RGB[0, 0]))},
+            "eXIf": {"exif": exif},
+            "text": {"pnginfo": text},
+        }.get(chunk, {}),
+    )
+    if chunk == "16 bit":
+        assert cv2.imwrite(str(path), RGB.astype(np.uint16) * 257)
+    if chunk == "interlaced":  # Adam7 of a black picture: each row of a pass is a filter byte and zeros
+        header = struct.pack(">IIBBBBB", 7, 5, 8, 2, 0, 0, 1)
+        rows = [(1, 1), (1, 1), (1, 2), (2, 2), (2, 4), (2, 3), (2, 7)]  # of each pass: rows, pixels a row
+        data = zlib.compress(b"".join(bytes(1 + 3 * width) * height for height, width in rows))
+        parts = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+        body = (
+            struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
+            for kind, part in parts
+        )
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(body))
+    read = read_image(path)
+    monkeypatch.setattr(images, "_plain_png", lambda file, image: None)
+    np.testing.assert_array_equal(read, read_image(path))
+
+
+def test_only_pngs_without_surprises_take_the_quick_way(save):
+    def quick(path):
+        with path.open("rb") as file, Image.open(file) as image:
+            return images._plain_png(file, image) is not None
+
+    assert quick(save(RGB))
+    assert not quick(save(RGB, "x.jpg"))
+    assert not quick(save(RGBA))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert not quick(save(RGB, exif=exif))
+
+
+def test_a_damaged_png_is_named_and_nothing_else_is_said(save, capfd):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(noise)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(AimmatError, match="the file is truncated or damaged"):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_alpha_comes_from_grey_files_of_any_kind(save):

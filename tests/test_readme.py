@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from aimmat import bench, convert, models, prepare, score, train
 from aimmat.weights import save_release
 
 ROOT = Path(__file__).parents[1]
+make_tree = run_path(str(Path(__file__).parent / "data" / "trees.py"))["make_tree"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = [
     "model.width=0.0625",
@@ -59,11 +61,18 @@ def folder(tmp_path_factory):
     for i in range(3):
         Image.new("RGB", (64, 64), (0, 80 * i, 0)).save(root / "pictures" / "background" / f"{i}.png")
     Image.new("RGB", (60, 45), (200, 120, 40)).save(root / "photo.jpg")
+    for name in ("dim", "hatt", "am2k", "bg20k", "duts", "aim500"):
+        make_tree(name, root / "DATA")
     return root
 
 
 @pytest.mark.parametrize("arguments", TRAININGS, ids=" ".join)
 def test_a_training_command_of_the_readme_runs(arguments, folder, monkeypatch):
+    if "data=paper" in arguments:
+        sets = ["dim", "hatt", "am2k", "bg20k"]
+        run(prepare, ["cache", *sets, "--root", "DATA", "-o", "CACHE", "--jobs", "1"], monkeypatch, folder)
+        small = ["data.train.crop_sizes=[32,48]", "data.train.input_size=32", "duts.train.input_size=32"]
+        arguments = [*arguments, *small]
     arguments = [argument.replace("/your/pics", "pictures") for argument in arguments]
     logger = [] if any(argument.startswith(("logger=", "resume=")) for argument in arguments) else ["logger=csv"]
     if any(argument.startswith("resume=") for argument in arguments):
@@ -81,12 +90,18 @@ def test_the_python_of_the_readme_runs(folder, monkeypatch):
     assert names["prediction"].alpha.shape == (1, 1, 64, 64)
 
 
+LEFT = {"sheet": "sheet.png", "check": "check.html", "types": "types/types.csv", "cache": "CACHE", "layout": "."}
+
+
 @pytest.mark.parametrize(
     "arguments", [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.prepare"]], ids=" ".join
 )
-def test_a_preparing_command_of_the_readme_runs(arguments, tmp_path, monkeypatch):
-    run(prepare, [*arguments, "--count", "4", "--size", "64"], monkeypatch, tmp_path)
-    assert (tmp_path / "sheet.png").exists()
+def test_a_preparing_command_of_the_readme_runs(arguments, folder, tmp_path, monkeypatch):
+    if "--root" in arguments:
+        (tmp_path / "DATA").symlink_to(folder / "DATA")
+    short = ["--count", "4", "--size", "64"] if arguments[0] == "sheet" else []
+    run(prepare, [*arguments, *short], monkeypatch, tmp_path)
+    assert (tmp_path / LEFT[arguments[0]]).exists()
 
 
 def test_the_bench_command_of_the_readme_runs(tmp_path, monkeypatch):

@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
+from aimmat.images import read_trimap
 from aimmat.metrics import METRICS, measure
 from aimmat.schema import AimmatError, Category, ImageType
-from aimmat.score import Pair, find_pairs, main, read_matte, read_trimap, read_types, score_pair, score_pairs
+from aimmat.score import Pair, find_pairs, main, read_matte, read_types, score_pair, score_pairs
 from aimmat.tables import read_rows
 
 SIZE = (12, 16)  # height, width
@@ -91,8 +92,17 @@ def test_sixteen_bits_of_several_channels_lose_nothing(tmp_path, form):
     rng = np.random.default_rng(0)
     deep = rng.integers(0, 65536, SIZE, dtype=np.uint16)
     channels = [*rng.integers(0, 65536, (3, *SIZE), dtype=np.uint16), deep] if form == "cut-out" else [deep] * 3
-    assert cv2.imwrite(str(tmp_path / "x.png"), np.dstack(channels))
-    assert (read_matte(tmp_path / "x.png") == deep / 65535).all()
+    for name in ("x.png", "x.tif"):
+        assert cv2.imwrite(str(tmp_path / name), np.dstack(channels))
+        assert (read_matte(tmp_path / name) == deep / 65535).all()
+
+
+def test_sixteen_bits_are_turned_as_eight_are(tmp_path):
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6  # a quarter
+    deep = np.random.default_rng(0).integers(0, 65536, SIZE, dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "x.png", exif=turned)
+    assert (read_matte(tmp_path / "x.png") == np.rot90(deep, -1) / 65535).all()
 
 
 def test_a_matte_in_colour_is_refused(tmp_path):
@@ -327,10 +337,14 @@ def test_folders_that_share_no_name_are_shown_to_the_user(folders):
         (["twice", "truth"], "twice holds a.jpg and a.png; keep one of them"),
         (["pred", "truth", "--trimaps", "some"], "some has no trimap for b.1, c; add what is missing"),
         (["pred", "truth", "--trimaps", "none"], "there is no file or folder none"),
-        (["pred", "truth", "--types", "types.csv"], "types.csv says nothing of b.1, c; add what is missing"),
+        (
+            ["pred", "truth", "--types", "types.csv"],
+            "types.csv says nothing of b.1, c; add what is missing (it names a",
+        ),
         (["pred", "truth", "--jobs", "0"], "--jobs must be 1 or more, got 0"),
         (["pred", "truth", "-o", "truth/scores"], "truth/scores lies in the folder of the truth; choose"),
         (["pred", "truth", "-o", "types.csv"], "types.csv is a file; choose a folder"),
+        (["pred", "truth", "-o", "types.csv/new/scores"], "types.csv is a file; choose a folder"),
         (["small", "truth"], "no pair could be scored, so nothing was written"),
     ],
 )
@@ -350,6 +364,15 @@ def test_wrong_usage_gets_a_sentence_and_writes_nothing(folders, capsys, monkeyp
     assert len(others) == (2 if arguments[0] == "small" else 0)  # the truths without prediction, the refused pair
     assert captured.out == ""
     assert sorted(folders.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_scored(folders, capsys, monkeypatch):
+    monkeypatch.setattr("aimmat.score.os.access", lambda path, mode: False)
+    monkeypatch.setattr("aimmat.score.score_pairs", None)
+    assert main([str(folders / "pred"), str(folders / "truth"), "-o", str(folders / "new" / "scores")]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {folders} cannot be written; choose another folder for the results with -o\n"
+    )
 
 
 def test_help_says_what_happens_without_trimaps(capsys):

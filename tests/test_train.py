@@ -371,6 +371,8 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_run_goes_on(tmp_path):
         (["init=nowhere", "backbone.weights=elsewhere"], "init and backbone.weights both say"),
         (["backbone.weights=nowhere", "backbone.kind=resnet34"], "nowhere"),
         (["backbone.weights=nowhere"], "the kind of the backbone nowhere must be r34_mp"),
+        (["backbone.kind=r34_mp"], "backbone.kind is set but backbone.weights is not"),
+        (["model.protocol=release"], "model.protocol is not the run's protocol=paper; set protocol alone"),
         (["protocol=relaese"], "protocol must be paper or release, got 'relaese'"),
         (["resume=nowhere"], "nowhere is not a run's folder"),
         (["data.compose.representation=duomap"], "representation must be one of unified, trimap"),

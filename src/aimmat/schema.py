@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:  # a command that only names things should not wait for torch
     import numpy as np
@@ -77,6 +77,8 @@ class Layers(TypedDict):
     scale: Tensor  # (B,) float32, working pixels per pixel of the scene
     seed: Tensor  # (B,) int64, seed of what is drawn on the device
     name: list[str]
+    trimap: NotRequired[Tensor]  # (B, 1, H, W) uint8 class index, the data set's own; else it is made from alpha
+    skipped: NotRequired[list[str]]  # why other samples than these were left out, a line each
 
 
 class Batch(TypedDict, total=False):

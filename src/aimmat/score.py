@@ -8,6 +8,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,13 +21,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
 from aimmat.console import guarded, keep_memory, sentence
-from aimmat.images import IMAGE_SUFFIXES, read_alpha
-from aimmat.schema import AimmatError, Category, ImageType, Row, SemanticClass
+from aimmat.images import IMAGE_SUFFIXES, read_alpha, read_trimap
+from aimmat.schema import AimmatError, Category, ImageType, Row
 from aimmat.tables import results_table, write_file, write_rows
 
 if TYPE_CHECKING:
@@ -117,34 +118,16 @@ def read_matte(path: Path) -> np.ndarray:
     """
     levels = read_alpha(path)
     with Image.open(path) as image:
-        stored = str(image.tile[0].args) if image.tile else ""  # "RGBA;16B": Pillow keeps a byte of each value
-        deep = image.mode.startswith(("I", "F")) or stored.endswith(";16B")
-    if not deep:
-        return levels / 255
-    values: np.ndarray = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)  # type: ignore[assignment]
-    if values.ndim == 3:
-        values = next(channel for channel in (values[..., -1], values[..., 0]) if (channel >> 8 == levels).all())
-    return values.astype(np.float64) / (65535 if values.dtype.kind in "iu" else 1)
-
-
-def read_trimap(path: Path) -> np.ndarray:
-    """Read a trimap: black is background, white foreground, everything between transition.
-
-    Args:
-        path: a grey picture.
-
-    Returns:
-        (H, W) int64 class index.
-
-    Raises:
-        AimmatError: the file cannot be read, or holds class indices instead of grey levels.
-    """
-    levels = read_alpha(path)
-    if 0 < levels.max() <= SemanticClass.FOREGROUND:
-        raise AimmatError(f"{path} holds levels from 0 to {levels.max()}; a trimap has 0, 128 and 255: scale it")
-    classes = np.full(levels.shape, SemanticClass.TRANSITION)
-    classes[levels == 0], classes[levels == 255] = SemanticClass.BACKGROUND, SemanticClass.FOREGROUND
-    return classes
+        if image.mode.startswith(("I", "F")):
+            values = np.asarray(ImageOps.exif_transpose(image))
+            return values.astype(np.float64) / (65535 if values.dtype.kind in "iu" else 1)
+        deep = image.tile and re.search(r";16[BLN]\b", str(image.tile[0].args))
+    if deep:  # "RGBA;16B": Pillow keeps the upper byte of each value, OpenCV both, but turned as they are stored
+        found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        for channel in () if found is None else (found[..., -1], found[..., 0]):
+            if np.array_equal(channel // 256, levels):
+                return channel.astype(np.float64) / 65535
+    return levels / 255
 
 
 def score_pair(pair: Pair, protocol: MetricProtocol = "aim", fit: bool = False) -> dict[str, float]:
@@ -358,13 +341,19 @@ def _run(given: argparse.Namespace) -> int:
     pairs, lonely = find_pairs(predictions, given.truth, given.trimaps)
     if given.truth.is_dir() and output.resolve().is_relative_to(given.truth.resolve()):
         raise AimmatError(f"{output} lies in the folder of the truth; choose another place for the results with -o")
-    if output.is_file():
-        raise AimmatError(f"{output} is a file; choose a folder for the results with -o")
+    place = next(path for path in (output, *output.parents) if path.exists())
+    if not place.is_dir():  # said now, not when hours of scoring have nowhere to go
+        raise AimmatError(f"{place} is a file; choose a folder for the results with -o")
+    if not os.access(place, os.W_OK):
+        raise AimmatError(f"{place} cannot be written; choose another folder for the results with -o")
     kinds: dict[str, Kind] = {}
     if given.types is not None:
         kinds = read_types(given.types)
         if missing := [pair.name for pair in pairs if pair.name not in kinds]:
-            raise AimmatError(f"{given.types} says nothing of {_listed(missing)}; add what is missing")
+            raise AimmatError(
+                f"{given.types} says nothing of {_listed(missing)}; add what is missing "
+                f"(it names {_listed(sorted(kinds), 3) or 'no image'}; names are without .png)"
+            )
     jobs = min(os.cpu_count() or 1, 1 + len(pairs) // 16) if given.jobs is None else given.jobs
     if jobs < 1:
         raise AimmatError(f"--jobs must be 1 or more, got {jobs}")

@@ -117,6 +117,11 @@ def check(config: DictConfig) -> None:
         AimmatError: a stage or protocol that is not defined, a number that is none, or two sources of first weights.
     """
     is_release(config.protocol)
+    for part in ("model", "inference"):
+        if config[part].get("protocol", config.protocol) != config.protocol:
+            raise AimmatError(f"{part}.protocol is not the run's protocol={config.protocol}; set protocol alone")
+    if config.backbone.kind and not config.backbone.weights:
+        raise AimmatError("backbone.kind is set but backbone.weights is not; name a file or a release")
     if config.init and config.backbone.weights:
         raise AimmatError("init and backbone.weights both say where the first stage's encoder starts from; keep one")
     if unknown := [name for name in config.stages if name not in config.stage]:
@@ -204,6 +209,8 @@ def _train(
     batches = len(data.batches(world_size=trainer.world_size))
     trainer.log_every_n_steps = min(trainer.log_every_n_steps, batches)  # type: ignore[attr-defined]
     size = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    if recipe := getattr(data.train, "recipe", ""):  # how the paper counts its training images
+        console.print(f"stage {stage}: {recipe}", soft_wrap=True)
     console.print(f"stage {stage}: {epochs} epochs of {batches} batches, {size} pictures a step")
     trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     save_network(done, module.net, _card(config, stage))

@@ -1,7 +1,5 @@
 """Training composites: the paper's recipe, crops where they should be, layers that are what the whole picture gives."""
 
-import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from aimmat import prepare, score, train
 from aimmat.data import Entry, EpochSampler, Key, photometric, read_dataset
 from aimmat.data.cache import cached_pictures, write_cache
 from aimmat.data.composites import CompositeDataset, cover_window, fitting, resized, window_around
@@ -377,23 +376,36 @@ def test_the_papers_first_stage_is_duts_and_nothing_of_the_composites():
     assert _data(config, "matting").train == config.data.train
 
 
-def test_a_run_of_the_papers_configs_trains_and_tests(tmp_path):
-    for name in ("dim", "hatt", "am2k", "bg20k", "duts", "aim500"):
-        make_tree(name, tmp_path, {"train": 2, "val": 1, "test": 1})
-    small = ["data.batch_size=6", "data.train.crop_sizes=[32,48]", "data.train.input_size=32", "data.num_workers=0"]
-    small += ["duts.batch_size=2", "duts.train.input_size=32", "model.width=0.05", "trainer.accelerator=cpu"]
-    small += ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2", "logger=none", "constants=false"]
-    call = [sys.executable, "-m", "aimmat.train", "~experiment", "data=paper", "stage@stage.saliency=duts", *small]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*call, "paths.data_dir=.", "hydra.run.dir=out"],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "stage saliency: 1 epochs of 1 batches" in done.stdout
-    assert "stage matting: 1 epochs of 4 batches" in done.stdout  # 2 x 5 + 2 x 5 + 2 x 2 composites
-    assert [row.name for row in read_rows(tmp_path / "out" / "rows.csv")] == ["aim500_test_00000"]
+@pytest.mark.parametrize("variant", ["archive", "release"])
+def test_from_the_unpacked_archives_to_a_tested_network_with_no_path_but_their_folder(
+    tmp_path, monkeypatch, capsys, variant
+):
+    monkeypatch.chdir(tmp_path)
+    names = ["dim", "hatt", "am2k", "bg20k", "duts", "aim500"]
+    for name in names:
+        make_tree(name, tmp_path / "sets", {"train": 3, "val": 1, "test": 2}, variant)
+    assert prepare.main(["layout", *names, "--root", "sets"]) == 0
+    assert "3 x 5 + 3 x 5 + 3 x 2 = 36 here" in capsys.readouterr().out
+    assert prepare.main(["check", *names, "--root", "sets", "--jobs", "1"]) == 0
+    assert ": 0 errors, 0 warnings, 0 notes" in capsys.readouterr().out
+    assert prepare.main(["cache", *names[:4], "--root", "sets", "-o", "cache", "--jobs", "1"]) == 0
+    small = ["data.batch_size=36", "data.train.crop_sizes=[32,48]", "data.train.input_size=32", "data.num_workers=0"]
+    small += ["duts.batch_size=3", "duts.train.input_size=32", "model.width=0.0625", "trainer.accelerator=cpu"]
+    small += ["trainer.max_epochs=1", "trainer.log_every_n_steps=1", "logger=none", "constants=false", "mattes=true"]
+    call = ["train", "~experiment", "data=paper", "stage@stage.saliency=duts", *small]
+    monkeypatch.setattr(sys, "argv", [*call, "paths.data_dir=sets", "data.train.cache=cache", "hydra.run.dir=out"])
+    assert train.main() == 0
+    out = capsys.readouterr().out
+    assert "stage saliency: 1 epochs of 1 batches" in out
+    assert "stage matting: dim 3 x 5 + hatt 3 x 5 + am2k 3 x 2 = 36 composites over 3 backgrounds\n" in out
+    assert "stage matting: 1 epochs of 1 batches" in out
+    # the regions are those of the set's own trimaps: the saved mattes score the same over them
+    trimaps = ["--trimaps", "sets/AIM-500/trimap"]
+    assert score.main(["out/mattes", "sets/AIM-500/mask", *trimaps, "--jobs", "1", "-o", "scored"]) == 0
+    ours, again = (read_rows(Path(folder) / "rows.csv") for folder in ("out", "scored"))
+    assert [row.name for row in ours] == [row.name for row in again] == ["aim500_test_00000", "aim500_test_00001"]
+    for row, other in zip(ours, again, strict=True):
+        for name in ("sad", "sad_transition", "sad_foreground", "sad_background"):
+            # 8 bits round each of 48 x 64 pixels by at most half a level
+            assert row.scores[name] == pytest.approx(other.scores[name], abs=48 * 64 / 510 / 1000)
+        assert other.scores["sad_transition"] > 0.05

@@ -35,6 +35,9 @@ def test_every_set_is_read_in_the_layouts_of_its_archive_and_of_the_release(tmp_
         assert entry.path.is_file()
         assert (entry.alpha is None) == (made[entry.split][0][1] is None)
         assert entry.alpha is None or entry.alpha.stem.removesuffix("_matte") == entry.stem
+        # training foregrounds have none, and pictures that are not there have none either
+        assert (entry.trimap is not None) == (entry.split == "test" and name in TREES["TRIMAPS"])
+        assert entry.trimap is None or (entry.trimap.is_file() and entry.trimap.stem == entry.stem)
 
 
 def test_the_catalogue_is_sound():

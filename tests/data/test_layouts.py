@@ -77,6 +77,8 @@ def test_a_manifest_round_trips_every_field(tmp_path):
         Entry("https://example.org/a//b%20c.jpg?x=1,2", "background", "val", dataset="bg20k"),
         Entry("s3://bucket/x.jpg", "saliency", "train", "s3://bucket/x.png", foreground="s3://bucket/f.png"),
         Entry(Path("/at_the_root.jpg"), "class", "train", category=Category.FRUIT),
+        Entry(tmp_path / "t.jpg", "photo", "test", tmp_path / "t.png", trimap=tmp_path / "trimap" / "t.png"),
+        Entry("s3://bucket/t.jpg", "photo", "test", "s3://bucket/t.png", trimap="s3://bucket/trimap.png"),
     ]
     assert {entry.role for entry in entries} == set(ROLES)
     write_manifest(tmp_path / "m.csv", entries)
@@ -163,6 +165,18 @@ def test_photographs_may_have_splits(tmp_path):
         picture(tmp_path / split / "image" / "a.jpg")
         picture(tmp_path / split / "alpha" / "a.png", "L")
     assert [(e.role, e.split) for e in read_folder(tmp_path)] == [("photo", "train"), ("photo", "val")]
+
+
+def test_trimaps_of_photographs_are_all_there_or_missed(tmp_path):
+    for name in ("a", "b"):
+        picture(tmp_path / "image" / f"{name}.jpg")
+        picture(tmp_path / "alpha" / f"{name}.png", "L")
+    assert [entry.trimap for entry in read_folder(tmp_path)] == [None, None]
+    picture(tmp_path / "trimap" / "A.PNG", "L")
+    with pytest.raises(AimmatError, match=r"b\.jpg has no trimap of its name in \S+trimap; add it, or remove"):
+        read_folder(tmp_path)
+    picture(tmp_path / "trimap" / "b.png", "L")
+    assert [entry.trimap.name for entry in read_folder(tmp_path)] == ["A.PNG", "b.png"]
 
 
 def test_types_are_read_from_every_form_of_file(tmp_path):

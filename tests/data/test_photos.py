@@ -1,5 +1,7 @@
 """Photographs as layers: what is composited of them is the photograph."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from aimmat.data import Entry, Key
+from aimmat.data.doctor import examine
 from aimmat.data.photos import PhotoDataset
 from aimmat.functional.batches import compose
 from aimmat.schema import AimmatError, Category, ImageType
@@ -51,6 +54,62 @@ def test_its_composite_is_the_photo(photos):
     batch = compose(default_collate([PhotoDataset(photos)[0]]), augment=False)
     expected = PhotoDataset(photos)[0]["foreground"][None].float() / 255
     torch.testing.assert_close(batch["image"], expected, rtol=0, atol=2e-7)  # two roundings of float32
+
+
+@pytest.fixture
+def with_trimaps(photos, tmp_path):
+    """The photographs with trimaps that are not those of their mattes: clear, then 60, then 255 from the top."""
+    found = []
+    for entry in photos:
+        with Image.open(entry.path) as image:
+            levels = np.zeros((image.height, image.width), np.uint8)
+        levels[20:], levels[40:] = 60, 255
+        Image.fromarray(levels).save(tmp_path / f"{entry.stem}_trimap.png")
+        found.append(replace(entry, trimap=tmp_path / f"{entry.stem}_trimap.png"))
+    return found
+
+
+def test_the_regions_are_those_of_the_data_sets_own_trimap(with_trimaps):
+    for sample in (PhotoDataset(with_trimaps)[i] for i in range(2)):
+        assert sample["trimap"].dtype == torch.uint8
+        assert sample["trimap"].shape == sample["alpha"].shape
+        rows = sample["trimap"][0, :, 0].tolist()
+        assert rows == [0] * 20 + [1] * 20 + [2] * (len(rows) - 40)
+        batch = compose(default_collate([sample]), augment=False)
+        assert torch.equal(batch["trimap"][0], sample["trimap"].long())
+
+
+def test_a_trimap_follows_its_picture_and_gains_no_class_but_transition(with_trimaps):
+    plain, turned = (PhotoDataset(with_trimaps[:1], input_size=24, flip=flip)[0]["trimap"] for flip in (0, 1))
+    assert torch.equal(plain.flip(-1), turned)
+    # 60 rows become 24: rows 17.5 to 20 end in a row of clear ones, 37.5 to 40 in transition
+    assert plain[0, :, 0].tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    edge = np.zeros((60, 90), np.uint8)
+    edge[:, 31:] = 255  # no transition in the file; the 9th of 24 columns lies astride
+    Image.fromarray(edge).save(with_trimaps[0].trimap)
+    small = PhotoDataset(with_trimaps[:1], input_size=24)[0]["trimap"]
+    assert small[0, 0].tolist() == [0] * 8 + [1] + [2] * 15
+
+
+def test_regions_are_of_one_kind_where_some_photos_have_no_trimap(photos, with_trimaps):
+    assert "trimap" not in PhotoDataset([with_trimaps[0], photos[1]])[0]
+    assert "trimap" not in PhotoDataset(with_trimaps, binary=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "says"),
+    [
+        (np.zeros((20, 30), np.uint8), r"cat_trimap.png is 30 x 20 pixels but the alpha .*cat_matte.png, is 90 x 60;"),
+        (np.ones((60, 90), np.uint8), r"cat_trimap.png holds levels from 0 to 1; a trimap has 0, 128 and 255"),
+    ],
+)
+def test_a_trimap_that_cannot_be_used_is_named(with_trimaps, pixels, says):
+    Image.fromarray(pixels).save(with_trimaps[0].trimap)
+    with pytest.raises(AimmatError, match=says):
+        PhotoDataset(with_trimaps)[0]
+    finding, *_ = examine(with_trimaps[0]).findings
+    assert (finding.kind, finding.severity) == ("trimap", "error")
+    assert re.search(says, finding.sentence)
 
 
 def test_rssn_is_off_where_photos_train(photos):

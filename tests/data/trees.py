@@ -6,6 +6,7 @@ The layouts are written down by hand, not taken from the catalogue that they tes
 
 import json
 from pathlib import Path
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -14,6 +15,13 @@ SIZE = (48, 64)  # height and width, pixels
 KINDS = ("SO", "STM", "NS")
 CATEGORIES = ("portrait", "animal", "transparent", "plant", "furniture", "toy", "fruit")
 COUNTS = {"train": 3, "val": 2, "test": 3}
+TRIMAPS = {  # of the test sets that come with some
+    "aim500": "AIM-500/trimap/%s.png",
+    "am2k": "AM-2k/validation/trimap/%s.png",
+    "p3m500np": "P3M-10k/validation/P3M-500-NP/trimap/%s.png",
+    "p3m500p": "P3M-10k/validation/P3M-500-P/trimap/%s.png",
+    "alphamatting": "trimap_training_highres/Trimap1/%s.png",
+}
 
 _LICENSED = "Combined_Dataset/Training_set/Adobe-licensed images"
 _OTHER = "Combined_Dataset/Training_set/Other"
@@ -86,9 +94,11 @@ def make_tree(name, root, counts=None, variant="archive", touch=False, types=Tru
         for i in range((COUNTS if counts is None else counts).get(split, 0)):
             stem = f"{name}_{split}_{i:05d}"
             picture, matte = turns[i % len(turns)]
-            _write(root / (picture % stem), touch, _colours(i))
+            _write(root / (picture % stem), touch, _colours(crc32(stem.encode())))
             if matte:
                 _write(root / (matte % stem), touch, _alpha(i, binary=name == "duts"))
+            if split == "test" and name in TRIMAPS:
+                _write(root / (TRIMAPS[name] % stem), touch, _trimap(_alpha(i)))
             told[stem] = {"type": KINDS[i % 3], "category": CATEGORIES[i % 7]}
     if types and name == "aim500":
         (root / "AIM-500" / "aim_category_type.json").write_text(json.dumps(told), encoding="utf-8")
@@ -118,3 +128,10 @@ def _alpha(seed, binary=False):
     distance = np.hypot((y - SIZE[0] / 2) / 16, (x - SIZE[1] / 2 - seed % 5) / 20)
     alpha = np.clip((1.2 - distance) / 0.4, 0, 1)
     return np.where(alpha > 0.5, 255, 0).astype(np.uint8) if binary else np.rint(255 * alpha).astype(np.uint8)
+
+
+def _trimap(alpha):
+    """The lower half of what the matte says; so it is none that is made from the matte."""
+    trimap = np.where(alpha == 255, 255, np.where(alpha > 0, 128, 0)).astype(np.uint8)
+    trimap[: SIZE[0] // 2] = 0
+    return trimap

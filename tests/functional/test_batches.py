@@ -57,6 +57,19 @@ def test_the_representation_is_the_switch_uni():
     assert torch.equal(compose(given, augment=False, trimap_kernel=5, representation="trimap")["semantic"], trimap)
 
 
+def test_a_trimap_of_the_data_sets_own_goes_before_one_made_from_alpha():
+    given = layers()
+    own = torch.zeros_like(given["alpha"])
+    own[..., 10:, :] = 1
+    own[..., 12:, :] = 2
+    batch = compose({**given, "trimap": own}, augment=False)
+    assert batch["trimap"].dtype == torch.int64
+    assert torch.equal(batch["trimap"], own.long())
+    assert torch.equal(batch["semantic"], generalise(own.long(), given["type"]))
+    as_trimap = compose({**given, "trimap": own}, augment=False, representation="trimap")
+    assert torch.equal(as_trimap["semantic"], own.long())
+
+
 def test_the_trimap_kernel_follows_the_scale_of_each_sample():
     given = layers(types=("SO", "SO"))
     given["scale"] = torch.tensor([1.0, 0.5])

@@ -4,7 +4,7 @@ import scipy.ndimage
 import torch
 
 from aimmat.functional import box_blur, gaussian_derivative, gaussian_kernel, laplacian_pyramid, separable_filter
-from aimmat.functional.filters import gradient_magnitude
+from aimmat.functional.filters import derivative_bands, lay_out
 
 SIZES = [(24, 17), (7, 40), (3, 3), (1, 1), (1, 9)]  # the radius of the derivative's kernel is 6
 
@@ -44,29 +44,35 @@ def test_gaussian_derivative_of_a_ramp_is_its_slope():
     torch.testing.assert_close(dx[..., 6:-6], torch.full((1, 1, 40, 28), 0.01), rtol=1e-3, atol=0)
 
 
+def laid_out(plane, **options):
+    """dy and dx of all bands, and how many there were."""
+    bands = list(derivative_bands(plane, **options))
+    dy, dx = torch.empty(2, *plane.shape, dtype=torch.float64)
+    for place, derivative in enumerate((dy, dx)):
+        lay_out(torch.cat([band[place] for band in bands], dim=1), derivative)
+    return dy, dx, len(bands)
+
+
 @pytest.mark.parametrize("border", ["reflect", "nearest"])
 @pytest.mark.parametrize("size", [*SIZES, (130, 1700)])  # the last one in three bands
-def test_gradient_magnitude_is_the_length_of_scipys_gradient(size, border):
+def test_derivative_bands_are_scipys_gradient(size, border):
     plane = noise(*size)
-    bands = list(gradient_magnitude(plane, 1.4, truncate=2.6, border=border))
-    dy, dx = (
-        scipy.ndimage.gaussian_filter(plane.numpy(), 1.4, order=order, truncate=2.6, mode=border)
-        for order in ((1, 0), (0, 1))
-    )
-    torch.testing.assert_close(torch.cat(bands), torch.tensor(np.hypot(dy, dx)), rtol=0, atol=1e-14)  # float64 rounding
-    assert len(bands) == (3 if size == (130, 1700) else 1)
+    *derivatives, num_bands = laid_out(plane, truncate=2.6, border=border)
+    for order, derivative in zip([(1, 0), (0, 1)], derivatives, strict=True):
+        oracle = scipy.ndimage.gaussian_filter(plane.numpy(), 1.4, order=order, truncate=2.6, mode=border)
+        torch.testing.assert_close(derivative, torch.tensor(oracle), rtol=0, atol=1e-14)  # float64 rounding
+    assert num_bands == (3 if size == (130, 1700) else 1)
 
 
-def test_gradient_magnitude_rounds_between_the_directions_as_scipy_does_when_it_stores_float32():
+def test_derivative_bands_round_between_the_directions_as_scipy_does_when_it_stores_float32():
     plane = noise(40, 50)
-    single = [
-        scipy.ndimage.gaussian_filter(plane.numpy(), 1.4, order=order, output=np.float32).astype(np.float64)
-        for order in ((1, 0), (0, 1))
-    ]
-    magnitude = torch.cat(list(gradient_magnitude(plane, stored=torch.float32)))
-    # SciPy rounds the result as well, to 6e-8 of it; without rounding in between, values of 1 would move it by 1e-8
-    torch.testing.assert_close(magnitude, torch.tensor(np.hypot(*single)), rtol=6e-8, atol=1e-12)
-    assert not torch.allclose(magnitude, torch.cat(list(gradient_magnitude(plane))), rtol=6e-8, atol=1e-12)
+    exact = laid_out(plane)
+    for order, derivative, unrounded in zip(
+        [(1, 0), (0, 1)], laid_out(plane, stored=torch.float32), exact, strict=False
+    ):
+        oracle = scipy.ndimage.gaussian_filter(plane.numpy(), 1.4, order=order, output=np.float32)
+        assert torch.equal(derivative.float(), torch.tensor(oracle))  # 1e-16 apart before the last rounding
+        assert not torch.equal(unrounded.float(), torch.tensor(oracle))
 
 
 def test_filters_keep_full_precision_under_autocast():

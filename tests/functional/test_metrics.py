@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from pathlib import Path
 from runpy import run_path
 
@@ -83,6 +84,18 @@ def test_figures_equal_those_of_the_matlab_functions(name):
         # MATLAB sums in single precision: up to 6e-7 here
         bounds = {"rel": 1e-6, "abs": 1e-12, "nan_ok": True}
         assert scores[error].item() == pytest.approx(math.nan if expected is None else expected, **bounds), error
+
+
+def test_the_table_of_docs_metrics_has_the_figures_of_both_protocols():
+    text = (TESTS.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|(.+?)\|(.+?)\|(.+?)\|", text, re.MULTILINE)
+    assert len(rows) == 7
+    for name, *printed in rows:
+        pred, alpha, _ = PAIRS["matlab_pair"](name)
+        aim, matlab = (measure(batched(pred / 255), batched(alpha / 255), protocol=p) for p in ("aim", "matlab"))
+        for error, cell in zip(("sad", "grad", "conn"), printed, strict=True):
+            for figure, scores in zip(cell.split("/"), (aim, matlab), strict=True):
+                assert float(figure) == round(scores[error].item(), 4), (name, error)
 
 
 LEVELS = [0, 25, 26, 51, 76, 77, 102, 127, 128, 153, 178, 179, 204, 229, 230, 255]  # on and around those of conn

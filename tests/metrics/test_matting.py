@@ -99,6 +99,11 @@ def test_the_protocol_is_that_of_measure():
     assert metric.compute()["grad"] != measure(pred, alpha, trimap)["grad"]
 
 
+def test_an_unknown_protocol_is_refused_before_anything_is_measured():
+    with pytest.raises(ValueError, match="protocol must be aim or matlab, got 'mat'"):
+        MattingMetrics("mat")
+
+
 def test_a_mean_over_an_empty_region_is_left_out():
     metric = MattingMetrics()
     alpha = torch.ones(2, 1, 4, 4)

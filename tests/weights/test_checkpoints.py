@@ -87,6 +87,14 @@ def test_a_card_of_a_later_format_is_refused(tmp_path, net):
         load_network(path)
 
 
+@pytest.mark.parametrize("inference", ["hybrid", [1], {"scale": 0.25}])
+def test_a_card_whose_inference_is_none_is_refused(tmp_path, net, inference):
+    path = tmp_path / "a.safetensors"
+    save_network(path, net, CARD | {"inference": inference})
+    with pytest.raises(AimmatError, match=re.escape(f"has a card whose inference is {inference!r}; it must be")):
+        load_network(path)
+
+
 def test_what_no_network_uses_is_kept_beside_it(tmp_path, net):
     unused = {"resnet.fc.bias": torch.arange(3.0)}
     save_network(tmp_path / "model.safetensors", net, CARD, unused)

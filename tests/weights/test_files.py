@@ -60,6 +60,11 @@ def test_safetensors_are_read_with_and_without_a_card(tmp_path):
     assert_read(tmp_path / "b.safetensors", {"model": {}})
 
 
+def test_safetensors_are_known_by_their_content_too(at):
+    save_file(WEIGHTS, at, {"aimmat": '{"model": {}}'})
+    assert_read(at, {"model": {}})
+
+
 @pytest.mark.parametrize("name", ["aim.pth", "models/r34.pth.tar", "aim.pt"])
 def test_an_archive_with_one_checkpoint_is_read_through(tmp_path, at, name):
     torch.save({"state_dict": WEIGHTS}, at)
@@ -146,13 +151,23 @@ def test_no_safetensors_are_named_too(tmp_path, content, message):
 
 def test_truncated_safetensors_and_a_card_that_is_none_are_named(tmp_path):
     path = tmp_path / "a.safetensors"
-    for card in ("[1]", "{"):
+    for card in ("[1]", "{", '"a"', '[["model", 1]]'):
         save_file(WEIGHTS, path, {"aimmat": card})
         with pytest.raises(AimmatError, match="its aimmat card is no JSON object"):
             read(path)
+    save_file({}, path)
+    with pytest.raises(AimmatError, match="it holds no tensors"):
+        read(path)
+    save_file(WEIGHTS, path)
     cut(path, 0.9)
     with pytest.raises(AimmatError, match="it is truncated or no safetensors file"):
         read(path)
+
+
+def test_a_tensor_without_plain_values_counts_as_missing(at):
+    hollow = {"second.weight": torch.ones(2, device="meta"), "third.weight": torch.ones(2).to_sparse()}
+    torch.save(WEIGHTS | hollow, at)
+    assert_read(at)
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path):
@@ -197,6 +212,18 @@ def test_a_missing_counter_counts_as_zero_but_not_a_missing_layer(at):
         AimmatError, match=r"do not fit it: 5 missing \(norm \(all 5\)\); 1 not in the network \(a\.b\)"
     ):
         fit(at, "it", expected, {"a.b": torch.ones(1)})
+
+
+def test_many_faults_of_a_kind_are_counted_by_module(at):
+    wanted = {"head.bias": torch.ones(3)} | {f"body.{index}.bias": torch.ones(3) for index in range(300)}
+    found = {name: torch.ones(2) for name in wanted}
+    with pytest.raises(AimmatError) as caught:
+        fit(at, "it", wanted, found, [f"alias.{index} from body.{index}.bias" for index in range(300)])
+    assert str(caught.value) == (
+        f"the weights in {at} do not fit it: 301 of another shape (head.bias (2,) instead of (3,), "
+        "body.0.bias (2,) instead of (3,) and 299 more in body); "
+        "300 aliases that differ (alias.0 from body.0.bias and 299 more in alias)"
+    )
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):

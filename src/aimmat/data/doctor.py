@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from aimmat.data.errors import OPAQUE, VISIBLE, colour_path, decode_pair, faults
+from aimmat.data.errors import OPAQUE, VISIBLE, colour_path, decode_pair, faults, trimap_of
 from aimmat.data.hashing import Fingerprint, alike, fingerprint, over_grey
 from aimmat.data.layouts import Entry, Location
 from aimmat.data.processes import mapped
@@ -40,6 +40,7 @@ KINDS = {  # kind of finding: (severity, heading)
     "layout": ("error", "Files without a partner"),
     "unreadable": ("error", "Files that cannot be used"),
     "size": ("error", "Picture and alpha of different sizes"),
+    "trimap": ("error", "Trimaps that cannot be used"),
     "small": ("error", "Too small"),
     "empty": ("error", "Empty alphas"),
     "full": ("error", "Full alphas"),
@@ -167,6 +168,11 @@ def _examine(entry: Entry) -> Examined:
     if entry.foreground is not None:
         picture = read_image(entry.path)
         wrong += [fault for fault in faults(entry, picture, alpha, photo=True) if fault not in wrong]
+    if entry.trimap is not None:
+        try:
+            trimap_of(entry, alpha)
+        except AimmatError as error:
+            wrong.append(("trimap", str(error)))
     found += wrong
     if any(kind == "size" for kind, _ in wrong):
         return Examined(_findings(entry, found))

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from aimmat.data.layouts import Entry, Location
-from aimmat.images import read_alpha, read_cutout, read_image
+from aimmat.images import read_alpha, read_cutout, read_image, read_trimap
 from aimmat.schema import AimmatError
 
 LEAST = 32  # pixels a side of a foreground: the network's stride
@@ -46,6 +46,30 @@ def decode_pair(entry: Entry, photo: bool = False) -> tuple[np.ndarray, np.ndarr
     if entry.alpha is None and path == entry.path:
         return read_cutout(path)
     return read_image(path), read_alpha(entry.alpha or entry.path)
+
+
+def trimap_of(entry: Entry, alpha: np.ndarray) -> np.ndarray:
+    """The data set's own trimap of an entry that has one.
+
+    Args:
+        entry: one with a trimap.
+        alpha: (H, W) uint8, its matte.
+
+    Returns:
+        (H, W) int64 class index.
+
+    Raises:
+        AimmatError: the file is missing, damaged, no trimap, or of another size than the matte.
+    """
+    assert entry.trimap is not None
+    trimap = read_trimap(entry.trimap)
+    if trimap.shape != alpha.shape:
+        (height, width), (rows, columns) = alpha.shape, trimap.shape
+        raise AimmatError(
+            f"{entry.trimap} is {columns} x {rows} pixels but the alpha of its picture, {entry.alpha or entry.path}, "
+            f"is {width} x {height}; both must have one size"
+        )
+    return trimap
 
 
 def colour_path(entry: Entry, photo: bool = False) -> Location:
@@ -128,6 +152,7 @@ class SkipErrors(Dataset):
 
     def __init__(self, dataset: Dataset, seed: int = 0) -> None:
         self.dataset, self.seed = dataset, seed
+        self.recipe: str = getattr(dataset, "recipe", "")
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import basename
 from pathlib import Path
 
@@ -24,7 +24,7 @@ ROLES = {
     "saliency": "a natural picture with the mask of its salient object",
     "class": "a picture whose folder names its class",
 }
-COLUMNS = ("file", "role", "split", "type", "category", "alpha", "foreground", "dataset")
+COLUMNS = ("file", "role", "split", "type", "category", "alpha", "foreground", "dataset", "trimap")
 REQUIRED = ("file", "role", "type", "category", "split")
 
 _NO_MARKS = str.maketrans("", "", "-_. ")
@@ -44,6 +44,7 @@ class Entry:
     category: Category = Category.OTHER
     foreground: Location | None = None  # of a photo: its foreground's colours, given or estimated
     dataset: str = ""  # the set's name in `aimmat.data.DATASETS`
+    trimap: Location | None = None  # the set's own: 0, 255 and what lies between, the transition
 
     @property
     def stem(self) -> str:
@@ -54,7 +55,8 @@ class Entry:
 def read_manifest(path: str | Path = SAMPLE_MANIFEST) -> list[Entry]:
     """Entries of a manifest: a CSV with the columns file, role, type, category, split.
 
-    More columns may follow: alpha, foreground and dataset, as `write_manifest` writes them; others are passed over.
+    More columns may follow: alpha, foreground, dataset and trimap, as `write_manifest` writes them; others are passed
+    over.
     Pictures that have no type, such as backgrounds, leave type and category empty.
 
     Args:
@@ -99,7 +101,7 @@ def _entry(row: list[str], width: int, place: list[int], locate: Callable[[str],
     if len(row) != width:
         raise ValueError(f"{len(row)} columns, but the first line names {width}; quote values that hold a comma")
     row.append("")  # stands for columns that the manifest does not have
-    file, role, split, image_type, category, alpha, foreground, dataset = [row[i] for i in place]
+    file, role, split, image_type, category, alpha, foreground, dataset, trimap = [row[i] for i in place]
     if role not in ROLES or split not in SPLITS:
         raise ValueError(f"roles are {', '.join(ROLES)} and splits {', '.join(SPLITS)}, got {role!r} and {split!r}")
     try:
@@ -112,6 +114,7 @@ def _entry(row: list[str], width: int, place: list[int], locate: Callable[[str],
             Category(category) if category else Category.OTHER,
             locate(foreground) if foreground else None,
             dataset,
+            locate(trimap) if trimap else None,
         )
     except ValueError as error:
         raise ValueError(f"{error}; {_words()}") from None
@@ -154,7 +157,7 @@ def write_manifest(path: str | Path, entries: Iterable[Entry]) -> None:
         writer.writerow(COLUMNS)
         for entry in entries:
             head = (name(entry.path), entry.role, entry.split, entry.type, entry.category)
-            writer.writerow((*head, name(entry.alpha), name(entry.foreground), entry.dataset))
+            writer.writerow((*head, name(entry.alpha), name(entry.foreground), entry.dataset, name(entry.trimap)))
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -211,6 +214,18 @@ def pair(images: Path, alphas: Path, defects: list[str], suffix: str = "") -> li
         if stem not in found:
             defects.append(f"{file} has no picture of its name in {images}; add it or remove the matte")
     return [(file, mattes[stem]) for stem, file in found.items() if stem in mattes]
+
+
+def with_trimaps(entries: Iterable[Entry], folder: Path, defects: list[str]) -> list[Entry]:
+    """Photographs with the trimaps of a folder, by stem; that one has none there is added to `defects`."""
+    found = by_stem(pictures(folder), defects)
+    paired = [replace(entry, trimap=found.get(stem_of(str(entry.path)))) for entry in entries]
+    defects += [
+        f"{entry.path} has no trimap of its name in {folder}; add it, or remove the folder to have all made from mattes"
+        for entry in paired
+        if entry.trimap is None
+    ]
+    return paired
 
 
 def read_types(path: str | Path, dataset: str = "") -> dict[str, tuple[ImageType, Category]]:
@@ -271,6 +286,7 @@ def read_folder(root: str | Path, types: str | Path | None = None) -> list[Entry
     root/background/*                   photographs without a foreground of their own, shared out among the splits
     root/train/foreground/*             RGBA cut-outs, or colours whose mattes lie in root/train/alpha by stem
     root/train/image/*                  photographs whose mattes lie in root/train/alpha by stem
+    root/train/trimap/*                 optional: their trimaps, by stem
     root/val, root/test                 the same
     root/foreground, image, alpha       without splits: cut-outs are for training, photographs for the test
     root/types.csv                      optional: name,type,category; what it does not name is SO, other
@@ -300,9 +316,12 @@ def read_folder(root: str | Path, types: str | Path | None = None) -> list[Entry
             if not (files := pictures(folder)):
                 raise AimmatError(f"{folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}); fill it or remove it")
             whole = role == "foreground" and not alphas.is_dir()  # RGBA: the matte is in the file
+            mine = []
             for file, alpha in [(file, None) for file in files] if whole else pair(folder, alphas, defects):
                 label = labels.get(stem_of(file.name), (ImageType.SO, Category.OTHER))
-                entries.append(Entry(file, role, split or default, alpha, *label))
+                mine.append(Entry(file, role, split or default, alpha, *label))
+            trimaps = root / split / "trimap"
+            entries += with_trimaps(mine, trimaps, defects) if role == "photo" and trimaps.is_dir() else mine
     if defects:
         raise AimmatError(one_of(defects))
     if not entries:

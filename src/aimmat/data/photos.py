@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from aimmat.data.composites import as_layers, flat
-from aimmat.data.errors import read_pair
+from aimmat.data.errors import read_pair, trimap_of
 from aimmat.data.facts import tell
 from aimmat.data.layouts import Entry
 from aimmat.data.scenes import Key, _shrink
@@ -20,6 +21,9 @@ class PhotoDataset(Dataset):
 
     What is done to one of the two layers would undo that: to train on photographs, turn RSSN off (conf/data/duts.yaml).
     A sample is a pure function of (entries, seed, epoch, index).
+
+    Where every photograph has a trimap of its set's own, samples have it too, and the regions of the metrics are the
+    data set's; otherwise all trimaps are made from the mattes, so that a table has regions of one kind.
 
     Args:
         entries: as `aimmat.data` reads them, of one data set or by name of several; photos and saliency pictures count.
@@ -57,6 +61,7 @@ class PhotoDataset(Dataset):
             of = f" of type {', '.join(sorted(wanted))}" if types else ""
             raise AimmatError(f"the {split} split has no photo{of}; add some to the data set, or use data=sample")
         self.seed, self.input_size, self.flip, self.binary = seed, input_size, flip, binary
+        self.with_trimaps = not binary and all(entry.trimap is not None for entry in self.photos)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -72,12 +77,22 @@ class PhotoDataset(Dataset):
         entry = self.photos[index]
         tell(picture=entry.path, alpha=entry.alpha)
         picture, alpha = read_pair(entry, photo=True)
+        trimap = trimap_of(entry, alpha).astype(np.uint8) if self.with_trimaps else None
         height, width = alpha.shape
         scale = 1.0
         if self.input_size:
             size = (self.input_size, self.input_size)
             picture, alpha = _shrink(picture, size), _shrink(alpha, size)
+            trimap = None if trimap is None else _resized(trimap, size)
             scale = self.input_size / (height * width) ** 0.5  # the two sides' scales, averaged
         if rng.random() < self.flip:
             picture, alpha = picture[:, ::-1], alpha[:, ::-1]
-        return as_layers(picture, alpha, picture, entry, scale, rng, entry.stem, self.binary)
+            trimap = None if trimap is None else trimap[:, ::-1]
+        sample = as_layers(picture, alpha, picture, entry, scale, rng, entry.stem, self.binary)
+        return sample if trimap is None else {**sample, "trimap": torch.from_numpy(np.ascontiguousarray(trimap))[None]}
+
+
+def _resized(trimap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Class indices, uint8, resized: what two classes share becomes transition."""
+    levels = _shrink(127 * trimap, size)
+    return np.asarray((levels > 0).astype(np.uint8) + (levels == 254))

@@ -90,5 +90,5 @@ def entries_of(dataset: object) -> list[Entry]:
 
 def fingerprint(entries: Iterable[Entry]) -> str:
     """A hash of what a manifest says of its pictures: files, types and order, not what the files hold."""
-    lines = (f"{e.path}\t{e.alpha}\t{e.foreground}\t{e.role}\t{e.type}\t{e.category}\n" for e in entries)
+    lines = (f"{e.path}\t{e.alpha}\t{e.foreground}\t{e.trimap}\t{e.role}\t{e.type}\t{e.category}\n" for e in entries)
     return sha256("".join(lines).encode()).hexdigest()

@@ -24,10 +24,12 @@ def compose(
     """Composite a batch and derive its targets.
 
     Args:
-        layers: foreground, background (B, 3, H, W) and alpha (B, 1, H, W), uint8; type, category, scale, seed, name.
+        layers: foreground, background (B, 3, H, W) and alpha (B, 1, H, W), uint8; type, category, scale, seed, name;
+            trimap (B, 1, H, W), class indices, where the data set has its own.
         augment: apply RSSN, drawn for each sample from its own seed; False composites as it is.
         representation: target of the semantic decoder, "unified" (equation 1; the switch UNI) or "trimap".
-        trimap_kernel: width of erosion and dilation, pixels of the scene before it was resized by `scale`.
+        trimap_kernel: width of erosion and dilation, pixels of the scene before it was resized by `scale`; of trimaps
+            that are made from alpha.
         rssn_options: arguments of `aimmat.functional.rssn`.
 
     Returns:
@@ -46,7 +48,7 @@ def compose(
         )
     else:
         image = composite(foreground, background, alpha)
-    trimap = _trimap(alpha, layers["scale"], trimap_kernel)
+    trimap = layers["trimap"].long() if "trimap" in layers else _trimap(alpha, layers["scale"], trimap_kernel)
     return {
         "image": image,
         "alpha": alpha,

@@ -23,7 +23,7 @@ class _Landscape(NamedTuple):
     starts: Tensor  # (runs,) int64, the first pixel of each in row-major order
     sizes: Tensor  # (runs,) int64, pixels
     heights: Tensor  # (runs,) uint8
-    peaks: Tensor  # (runs,) int64, the peak above each; without meaning where the height is 0
+    peaks: Tensor  # (runs,) int64, the peak above each; any where the height is 0
     num_peaks: int  # 1 or more
     paths: tuple[Tensor, Tensor, Tensor]  # (paths,): from a peak, to a peak, the height of the lowest run between them
 
@@ -61,16 +61,17 @@ def connected_levels(pictures: Sequence[Tensor], levels: int, skip_empty: bool =
     empty = torch.ones_like(num_peaks, dtype=torch.bool)  # whether no pixel reaches the level
     for level in range(levels, 0, -1):
         reached = _places(lowest == level)
-        root = _joined(root, start[reached], end[reached])
+        root = _joined(root, _at(start, reached), _at(end, reached))
         new = _places(heights == level)
-        area = torch.zeros_like(area).index_add_(0, root, area).index_add_(0, root[peaks[new]], sizes[new])
+        area = torch.zeros_like(area).index_add_(0, root, area)
+        area.index_add_(0, _at(root, _at(peaks, new)), _at(sizes, new))
         # the first peak of a component is in its first row, so the first maximum is the component that is met first
         winner = torch.stack([area[i:j].argmax() + i for i, j in pairwise(first)])
-        apart = ~empty & (root[largest] != winner)
-        held.masked_fill_(apart[owner], 0)
-        largest, empty = winner, area[winner] == 0
-        held.masked_fill_((root == winner[owner]) & (held == 0) & ~empty[owner], level)
-    counts = torch.split(torch.minimum(heights, held[peaks]), [len(scene.starts) for scene in scenes])
+        apart = ~empty & (_at(root, largest) != winner)
+        held.masked_fill_(_at(apart, owner), 0)
+        largest, empty = winner, _at(area, winner) == 0
+        held.masked_fill_((root == _at(winner, owner)) & (held == 0) & ~_at(empty, owner), level)
+    counts = torch.split(torch.minimum(heights, _at(held, peaks)), [len(scene.starts) for scene in scenes])
     painted = []
     for count, scene, picture in zip(counts, scenes, pictures, strict=True):
         whole = count.masked_fill(count == scene.heights.max(), levels) if skip_empty else count
@@ -87,21 +88,21 @@ def _landscape(picture: Tensor, first_peak: int) -> _Landscape:
     torch.ne(flat[1:], flat[:-1], out=begins[1:])
     begins[::width] = True
     starts = _places(begins)
-    heights = flat[starts]
+    heights = _at(flat, starts)
     left, right = _beside(heights, starts % width == 0)
     passed = ((heights > left) & (heights > right)).cumsum(0)  # peaks up to and including this run
-    peaks = first_peak - 1 + passed + (right > heights)
+    peaks = (first_peak - 1 + passed + (right > heights)).masked_fill_(heights == 0, first_peak)
     valley = _places((heights < left) & (heights < right))
-    along = peaks[valley] - 1, peaks[valley], heights[valley]
+    along = _at(peaks, valley) - 1, _at(peaks, valley), _at(heights, valley)
 
     # from row to row: stretches over which neither of two rows changes
     place = _places(begins[:-width] | begins[width:])
-    upper = begins[place].cumsum(0) - 1  # runs
-    lower = begins[place + width].cumsum(0) + (begins[:width].sum() - 1)
-    height = torch.minimum(heights[upper], heights[lower])
+    upper = _at(begins, place).cumsum(0) - 1  # runs
+    lower = _at(begins, place + width).cumsum(0) + (begins[:width].sum() - 1)
+    height = torch.minimum(_at(heights, upper), _at(heights, lower))
     left, right = _beside(height, place % width == 0)
     best = _places((height > left) & (height >= right))  # a lower one only repeats the way beside it
-    down = peaks[upper[best]], peaks[lower[best]], height[best]
+    down = _at(peaks, _at(upper, best)), _at(peaks, _at(lower, best)), _at(height, best)
 
     sizes = torch.diff(starts, append=starts.new_tensor([flat.numel()]))
     paths = torch.cat([along[0], down[0]]), torch.cat([along[1], down[1]]), torch.cat([along[2], down[2]])
@@ -117,16 +118,20 @@ def _beside(heights: Tensor, row_begins: Tensor) -> tuple[Tensor, Tensor]:
 def _joined(root: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Roots after components have been joined by paths: the smallest in each new component."""
     while True:
-        start, end = root[start], root[end]
+        start, end = _at(root, start), _at(root, end)
         apart = _places(start != end)
         if len(apart) == 0:
             return root
-        start, end = start[apart], end[apart]
+        start, end = _at(start, apart), _at(end, apart)
         higher = torch.maximum(start, end)
         root = root.scatter_reduce(0, higher, torch.minimum(start, end), "amin")
-        while not torch.equal(above := root[root[higher]], root[higher]):
+        while not torch.equal(above := _at(root, below := _at(root, higher)), below):
             root[higher] = above
-        root = root[root]
+        root = _at(root, root)
+
+
+def _at(values: Tensor, places: Tensor) -> Tensor:
+    return values.index_select(0, places)  # a third of the time of values[places]
 
 
 def _places(mask: Tensor) -> Tensor:

@@ -63,21 +63,28 @@ def gaussian_derivative(image: Tensor, sigma: float = 1.4) -> tuple[Tensor, Tens
         (0, 1) with its default truncation (4 sigma) and border ("reflect").
     """
     _check_image(image)
-    height, width = image.shape[-2:]
     with torch.autocast(image.device.type, enabled=False):
-        planes = [list(_derivative_blocks(plane, sigma, 4.0, "reflect", None)) for plane in image.flatten(0, 1)]
-    dy, dx = (torch.stack([torch.cat([_rows(band[i], width) for band in bands]) for bands in planes]) for i in (0, 1))
-    return dy[:, :height].to(image.dtype).view_as(image), dx[:, :height].to(image.dtype).view_as(image)
+        bands = [list(derivative_bands(plane, sigma)) for plane in image.flatten(0, 1)]
+    dy, dx = torch.empty(2, *image.shape, dtype=image.dtype, device=image.device)
+    for derivative, place in ((dy, 0), (dx, 1)):
+        for plane, parts in zip(derivative.flatten(0, 1), bands, strict=True):
+            top = 0
+            for part in parts:
+                lay_out(part[place], plane[top : (top := top + part[place].shape[1])])
+    return dy, dx
 
 
-def gradient_magnitude(
+def derivative_bands(
     plane: Tensor,
     sigma: float = 1.4,
     truncate: float = 4.0,
     border: Literal["reflect", "nearest"] = "reflect",
     stored: torch.dtype | None = None,
-) -> Iterator[Tensor]:
-    """Length of the gradient of a Gaussian-smoothed plane, some rows at a time: a large one needs little memory.
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What `gaussian_derivative` makes of one plane, some rows at a time, so that a large one needs little memory.
+
+    Sixteen lines are filtered at a time, by a product with a banded matrix: as exact as sums of shifted copies in
+    float64, and twice as fast.
 
     Args:
         plane: (H, W) floating point, any size, without autocast.
@@ -88,13 +95,45 @@ def gradient_magnitude(
             None does not round.
 
     Yields:
-        (rows, W) of the next rows, from top to bottom, float64 (float32 on devices without).
+        (dy, dx) of the next rows, from top to bottom, float64 (float32 on devices without), in blocks of sixteen
+        columns, (blocks, rows, 16), as `lay_out` takes them. Both sides are padded to whole sixteens.
     """
-    height, width = plane.shape
-    for dy, dx in _derivative_blocks(plane, sigma, truncate, border, stored):
-        length = dy.square_().add_(dx.square_()).sqrt_()
-        yield _rows(length, width)[:height]
-        height -= length.shape[1]
+    (height, width), device, precision = plane.shape, plane.device, widest_float(plane.device)
+    kernels = derivative_kernels(sigma, truncate)
+    radius = len(kernels[0]) // 2
+    smooth, slope = (_banded(torch.tensor(kernel, dtype=precision, device=device)) for kernel in kernels)
+    rows, columns = (_beyond(size, radius, border, device) for size in plane.shape)
+    window = _LINES + 2 * radius
+    step = len(rows) - 2 * radius
+    if device.type == "cpu":  # what fits the cache of a core
+        step = min(step, max(4, 2**17 // width // _LINES) * _LINES)
+    padded = torch.empty(step + 2 * radius, len(columns), dtype=precision, device=device)
+    for top in range(0, height, step):
+        lines = rows[top : top + step + 2 * radius]
+        inside = radius <= top <= height - step - radius
+        band = padded[: len(lines)]
+        band[:, radius : radius + width] = (
+            plane[top - radius :][: len(lines)] if inside else plane.index_select(0, lines)
+        )
+        for beyond in (slice(0, radius), slice(radius + width, None)):
+            band[:, beyond] = band.index_select(1, radius + columns[beyond])
+        windows = band.unfold(0, window, _LINES).mT  # (n, window, padded width)
+        derivatives = []
+        for down, along in ((slope, smooth), (smooth, slope)):
+            passed = down @ windows
+            if stored is not None:
+                passed.copy_(passed.to(stored))
+            derivatives.append(passed.flatten(0, 1).unfold(1, window, _LINES).transpose(0, 1) @ along.mT)
+        yield derivatives[0], derivatives[1]
+
+
+def lay_out(blocks: Tensor, out: Tensor) -> None:
+    """Write blocks of sixteen columns, (blocks, rows, 16), side by side into out, (rows, W), without what pads them."""
+    rows, width = out.shape
+    whole = width // _LINES * _LINES
+    out[:, :whole].view(rows, -1, _LINES).copy_(blocks[: whole // _LINES, :rows].transpose(0, 1))
+    if whole < width:
+        out[:, whole:] = blocks[-1, :rows, : width - whole]
 
 
 def derivative_kernels(sigma: float, truncate: float = 4.0) -> tuple[list[float], list[float]]:
@@ -216,44 +255,6 @@ def _smooth_as_released(image: Tensor) -> Tensor:
     return (
         _weighted(_weighted(padded, profile, -2), flat, -1) + _weighted(_weighted(padded, flat, -2), profile, -1)
     ) / 2
-
-
-def _derivative_blocks(
-    plane: Tensor, sigma: float, truncate: float, border: str, stored: torch.dtype | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(dy, dx) of the next rows, (blocks, rows, 16) each, the last block and the last rows padded to whole ones.
-
-    Lines are filtered sixteen at a time, by a product with a banded matrix: as exact as sums of shifted copies in
-    float64, and twice as fast.
-    """
-    (height, width), device, precision = plane.shape, plane.device, widest_float(plane.device)
-    kernels = derivative_kernels(sigma, truncate)
-    radius = len(kernels[0]) // 2
-    smooth, slope = (_banded(torch.tensor(kernel, dtype=precision, device=device)) for kernel in kernels)
-    rows, columns = (_beyond(size, radius, border, device) for size in plane.shape)
-    window = _LINES + 2 * radius
-    step = len(rows) - 2 * radius
-    if device.type == "cpu":  # what fits the cache of a core
-        step = min(step, max(4, 2**17 // width // _LINES) * _LINES)
-    padded = torch.empty(step, len(columns), dtype=precision, device=device)
-    for top in range(0, height, step):
-        lines = rows[top : top + step + 2 * radius]
-        inside = radius <= top <= height - step - radius
-        source = plane[top - radius :][: len(lines)] if inside else plane.index_select(0, lines)
-        windows = source.to(precision).unfold(0, window, _LINES).mT  # (n, window, W)
-        band = padded[: len(lines) - 2 * radius]
-        derivatives = []
-        for down, along in ((slope, smooth), (smooth, slope)):
-            band[:, radius : radius + width] = (down @ windows).to(stored or precision).view(-1, width)
-            for beyond in (slice(0, radius), slice(radius + width, None)):
-                band[:, beyond] = band.index_select(1, radius + columns[beyond])
-            derivatives.append(band.unfold(1, window, _LINES).transpose(0, 1) @ along.mT)
-        yield derivatives[0], derivatives[1]
-
-
-def _rows(blocks: Tensor, width: int) -> Tensor:
-    """(blocks, rows, 16) laid side by side: (rows, W)."""
-    return blocks.transpose(0, 1).flatten(1)[:, :width]
 
 
 def _banded(kernel: Tensor) -> Tensor:

@@ -7,15 +7,15 @@ mattes' device, without gradient, and summed in float64 (float32 on Apple's MPS,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from aimmat.functional.components import connected_levels
-from aimmat.functional.filters import derivative_kernels, gradient_magnitude, widest_float
+from aimmat.functional.filters import derivative_bands, derivative_kernels, lay_out, widest_float
 from aimmat.schema import SemanticClass
 
 Mattes = Tensor | Sequence[Tensor]
@@ -216,8 +216,11 @@ def measure(
     (tensor([0.2500], dtype=torch.float64), tensor([0.0020], dtype=torch.float64))
     """
     pairs = _pairs(pred, alpha, trimap, protocol, "trimap")
-    names, areas = zip(*(_trimap_areas(pair) for pair in pairs), strict=True)
-    return _scores(pairs, areas, names[0], tuple(_MAPS), protocol)
+    parts: dict[str, int | None] = {"": None}
+    if trimap is not None:
+        only_transition = all(tensor.dtype == torch.bool for tensor in _as_list(trimap))
+        parts |= {"_transition": SemanticClass.TRANSITION} if only_transition else _PARTS
+    return _scores(pairs, parts, tuple(_MAPS), protocol)
 
 
 class _Pair(NamedTuple):
@@ -225,15 +228,14 @@ class _Pair(NamedTuple):
 
     pred: Tensor  # (H, W)
     alpha: Tensor  # (H, W)
-    region: Tensor | None  # (H, W) bool, or integer where it is a trimap
+    labels: Tensor | None  # (H, W) uint8: 1 in the region, or the classes of the trimap
     spans: tuple[float, float]  # the highest value of either matte less its lowest
 
 
 def _over_region(error: str, pred: Mattes, alpha: Mattes, region: Mattes | None, protocol: str) -> Tensor:
     """One error over one region, (B,)."""
     pairs = _pairs(pred, alpha, region, protocol, "region")
-    areas = [_everywhere(pair) if pair.region is None else pair.region[None] for pair in pairs]
-    scores = _scores(pairs, areas, [""], [error], protocol)[error]
+    scores = _scores(pairs, {"": None if region is None else 1}, [error], protocol)[error]
     if region is not None and scores.isnan().any():
         raise ValueError(
             f"region must hold a pixel of every matte that a mean is asked for, got none of number "
@@ -242,88 +244,74 @@ def _over_region(error: str, pred: Mattes, alpha: Mattes, region: Mattes | None,
     return scores
 
 
-def _everywhere(pair: _Pair) -> Tensor:
-    return torch.ones_like(pair.pred, dtype=torch.bool)[None]
-
-
-def _trimap_areas(pair: _Pair) -> tuple[list[str], Tensor]:
-    """What the regions of `measure` add to the names of errors, and where they are, (regions, H, W) bool."""
-    areas = _everywhere(pair)
-    if pair.region is None:
-        return [""], areas
-    if pair.region.dtype == torch.bool:
-        return ["", "_transition"], torch.cat([areas, pair.region[None]])
-    parts = pair.region == torch.tensor(list(_PARTS.values()), device=areas.device)[:, None, None]
-    if not parts.any(dim=0).all():
-        low, high = torch.stack(pair.region.aminmax()).tolist()
-        raise ValueError(
-            f"trimap must hold 0 background, 1 transition and 2 foreground, got {low} to {high}; "
-            f"levels of 0, 128 and 255 become these with trimap // 127"
-        )
-    return ["", *_PARTS], torch.cat([areas, parts])
-
-
 def _scores(
-    pairs: Sequence[_Pair], areas: Sequence[Tensor], names: Sequence[str], errors: Sequence[str], protocol: str
+    pairs: Sequence[_Pair], parts: Mapping[str, int | None], errors: Sequence[str], protocol: str
 ) -> dict[str, Tensor]:
-    """Errors over areas, (B,) each, under the error's name and the area's."""
+    """Errors over the parts with a label, or everywhere for None: (B,) each, under the error's name and the part's."""
     levels: Sequence[Tensor | None] = [None] * len(pairs)
     if "conn" in errors:
         levels = _connected_levels([_reached(pair, protocol) for pair in pairs], protocol)
     needed = dict.fromkeys(_MAPS[error] for error in errors)
     columns = []
-    for pair, parts, connected in zip(pairs, areas, levels, strict=True):
+    for pair, connected in zip(pairs, levels, strict=True):
         with torch.autocast(pair.pred.device.type, enabled=False):
-            *sums, pixels = _summed(_maps(pair, needed, connected, protocol), parts)
+            *sums, pixels = _sums(pair, list(needed), connected, list(parts.values()), protocol)
         totals = dict(zip(needed, sums, strict=True))
         unit = {"sad": 1000, "mse": pixels, "mad": pixels, "grad": 10 if protocol == "aim" else 1000, "conn": 1000}
         columns.append(torch.stack([totals[_MAPS[error]] / unit[error] for error in errors]))
-    values = torch.stack(columns, dim=-1)  # (errors, areas, B)
-    return {f"{error}{name}": values[i, j] for j, name in enumerate(names) for i, error in enumerate(errors)}
+    values = torch.stack(columns, dim=-1)  # (errors, parts, B)
+    return {f"{error}{name}": values[i, j] for j, name in enumerate(parts) for i, error in enumerate(errors)}
 
 
-def _summed(bands: Iterable[Sequence[Tensor]], areas: Tensor) -> Tensor:
-    """Sums of maps that come some rows at a time, and numbers of pixels, over areas: (maps + 1, areas)."""
-    bytes_ = areas.view(torch.uint8)  # bools take three times as long to become floats
-    total, top = [], 0
-    for maps in bands:
-        weights = bytes_[:, top : (top := top + len(maps[0]))].to(maps[0].dtype).flatten(1)
-        total.append(torch.stack([*(weights.mv(values.flatten()) for values in maps), weights.sum(dim=1)]))
-    return torch.stack(total).sum(dim=0)
-
-
-def _maps(pair: _Pair, names: Iterable[str], levels: Tensor | None, protocol: str) -> Iterator[list[Tensor]]:
-    """Maps of errors, some rows at a time, (rows, W) each."""
-    bands = _gradient(pair, protocol) if "gradient" in names else [pair.pred]
-    top = 0
-    for part in chain.from_iterable(torch.split(band, _num_rows(pair.pred)) for band in bands):
-        rows = slice(top, top := top + len(part))
+def _sums(
+    pair: _Pair, names: Sequence[str], levels: Tensor | None, parts: Sequence[int | None], protocol: str
+) -> Tensor:
+    """Sums of the maps of errors, and then the number of pixels, over each part: (maps + 1, parts)."""
+    width, num_rows = pair.pred.shape[1], _num_rows(pair.pred)
+    height = len(pair.pred)
+    slopes = _gradient(pair, protocol) if "gradient" in names else [pair.pred[None]]
+    bands = (part for blocks in slopes for part in torch.split(blocks, num_rows, dim=1))  # (blocks, rows, columns)
+    # every band uses the same memory, which stays in the cache
+    maps, weights = (_widest(pair.pred.new_ones(n, num_rows * width)) for n in (len(names) + 1, len(parts)))
+    total, top = torch.zeros_like(maps[:, : len(parts)]), 0
+    for band in bands:
+        rows = slice(top, top := min(height, top + band.shape[1]))
         pred, alpha = (_widest(matte[rows]) for matte in (pair.pred, pair.alpha))
-        maps = {"gradient": part}
-        if "difference" in names:
-            maps["difference"] = (pred - alpha).abs_()
-        if "square" in names:
-            maps["square"] = (pred - alpha).square_()
-        if levels is not None:
-            connected = (levels[rows].to(torch.float32) / _LEVELS).to(pred.dtype)  # both protocols keep it in float32
-            over, truly = (torch.threshold_(matte - connected, _NOTICEABLE, 0) for matte in (pred, alpha))
-            maps["excess"] = over.sub_(truly).abs_()
-        yield [maps[name] for name in names]
+        pixels = pred.numel()
+        for name, flat in zip(names, maps, strict=False):
+            out = flat[:pixels].view_as(pred)
+            if name == "gradient":
+                lay_out(band, out)
+            elif name == "difference":
+                torch.sub(pred, alpha, out=out).abs_()
+            elif name == "square":
+                torch.sub(pred, alpha, out=out).square_()
+            elif levels is not None:
+                connected = (levels[rows].to(torch.float32) / _LEVELS).to(pred.dtype)  # in float32 by both protocols
+                torch.threshold_(torch.sub(pred, connected, out=out), _NOTICEABLE, 0)
+                out.sub_(torch.threshold_(alpha - connected, _NOTICEABLE, 0)).abs_()
+        for weight, part in zip(weights, parts, strict=True):
+            if pair.labels is not None and part is not None:
+                torch.eq(pair.labels[rows], part, out=weight[:pixels].view_as(pred))  # 1.0 there, 0.0 elsewhere
+        total += torch.cat([some[:, :pixels] @ weights[:, :pixels].mT for some in torch.split(maps, 3)])
+    return total
 
 
 def _gradient(pair: _Pair, protocol: str) -> Iterator[Tensor]:
-    """Squared difference of the gradients' magnitudes, some rows at a time."""
+    """Squared difference of the gradients' magnitudes, some rows at a time, in blocks as `lay_out` takes them."""
     mattes = pair.pred, pair.alpha
     if protocol == "aim":
-        for pred, alpha in zip(*(gradient_magnitude(m, _SIGMA, stored=torch.float32) for m in mattes), strict=True):
-            yield pred.sub_(alpha).square_()
-        return
-    smooth, slope = derivative_kernels(_SIGMA, _MATLAB_TRUNCATE)
-    norm = math.hypot(*smooth) * math.hypot(*slope)
-    scales = [1 / (span * norm) if span > 0 else 0.0 for span in pair.spans]  # to stretch a matte scales its gradient
-    bands = (gradient_magnitude(matte, _SIGMA, _MATLAB_TRUNCATE, "nearest") for matte in mattes)
-    for pred, alpha in zip(*bands, strict=True):
-        yield pred.mul_(scales[0]).sub_(alpha, alpha=scales[1]).square_()
+        bands = [derivative_bands(matte, _SIGMA, stored=torch.float32) for matte in mattes]
+    else:
+        bands = [derivative_bands(matte, _SIGMA, _MATLAB_TRUNCATE, "nearest") for matte in mattes]
+        smooth, slope = derivative_kernels(_SIGMA, _MATLAB_TRUNCATE)
+        norm = math.hypot(*smooth) * math.hypot(*slope)
+        scales = [1 / (span * norm) if span > 0 else 0.0 for span in pair.spans]  # stretching scales the gradient
+    for both in zip(*bands, strict=True):
+        pred, alpha = (dy.mul_(dy).addcmul_(dx, dx).sqrt_() for dy, dx in both)
+        if protocol == "matlab":
+            pred, alpha = pred.mul_(scales[0]), alpha.mul_(scales[1])
+        yield pred.sub_(alpha).square_()
 
 
 def _connected_levels(reached: Sequence[Tensor], protocol: str) -> list[Tensor]:
@@ -358,7 +346,7 @@ def _compared(matte: Tensor, protocol: str) -> Tensor:
 
 def _num_rows(matte: Tensor) -> int:
     """How many rows are worked on together: on a CPU what fits the cache of a core, elsewhere what fits memory."""
-    return max(1, (2**15 if matte.device.type == "cpu" else 2**24) // matte.shape[1])
+    return max(1, (2**15 if matte.device.type == "cpu" else 2**22) // matte.shape[1])
 
 
 def _widest(matte: Tensor) -> Tensor:
@@ -370,7 +358,7 @@ def _pairs(pred: Mattes, alpha: Mattes, region: Mattes | None, protocol: str, na
     if protocol not in get_args(MetricProtocol):
         raise ValueError(f"protocol must be {' or '.join(get_args(MetricProtocol))}, got {protocol!r}")
     batches = {"pred": pred, "alpha": alpha} | ({} if region is None else {name: region})
-    lists = {key: list(batch) if isinstance(batch, Sequence) else [batch] for key, batch in batches.items()}
+    lists = {key: _as_list(batch) for key, batch in batches.items()}
     lengths = [len(tensors) for tensors in lists.values()]
     if len(set(lengths)) > 1 or lengths[0] == 0:
         raise ValueError(
@@ -383,9 +371,26 @@ def _pairs(pred: Mattes, alpha: Mattes, region: Mattes | None, protocol: str, na
         _check(given)
         planes = {key: tensor.detach().flatten(0, -3) for key, tensor in given.items()}
         spans = [_spans(key, planes[key]) for key in ("pred", "alpha")]
-        regions: Iterable[Tensor | None] = repeat(None) if region is None else planes[name]
-        pairs += map(_Pair, planes["pred"], planes["alpha"], regions, zip(*spans, strict=True))
+        labels = repeat(None) if region is None else _labels(planes[name])
+        pairs += map(_Pair, planes["pred"], planes["alpha"], labels, zip(*spans, strict=True))
     return pairs
+
+
+def _as_list(mattes: Mattes) -> list[Tensor]:
+    return list(mattes) if isinstance(mattes, Sequence) else [mattes]
+
+
+def _labels(region: Tensor) -> Tensor:
+    """A bool region or a trimap as uint8."""
+    if region.dtype == torch.bool:
+        return region.contiguous().view(torch.uint8)
+    low, high = torch.stack(region.aminmax()).tolist()
+    if not 0 <= low <= high <= 2:
+        raise ValueError(
+            f"trimap must hold 0 background, 1 transition and 2 foreground, got {low} to {high}; "
+            f"levels of 0, 128 and 255 become these with trimap // 127"
+        )
+    return region.to(torch.uint8)
 
 
 def _check(given: Mapping[str, Tensor]) -> None:

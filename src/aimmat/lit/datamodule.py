@@ -97,8 +97,7 @@ class MattingDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Layers, dataloader_idx: int) -> Batch:
         """Composite on the batch's device; say what was left out of the batch."""
-        said: list[str] = batch.get("skipped", [])  # type: ignore[assignment]  # where SkipErrors adds it
-        for sentence in filter(None, "\n".join(said).splitlines()):
+        for sentence in filter(None, "\n".join(batch.get("skipped", [])).splitlines()):
             if sentence not in self.skipped:
                 print(f"skipped: {sentence}", file=sys.stderr)
             self.skipped[sentence] += 1

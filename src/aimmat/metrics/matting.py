@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -32,6 +32,9 @@ class MattingMetrics(Metric):
         protocol: "aim" or "matlab", as `measure` takes it.
         kwargs: of `torchmetrics.Metric`.
 
+    Raises:
+        ValueError: an unknown protocol.
+
     Source:
         Table 2 of the AIM paper: its first columns are means over pictures, both its "Avg." columns
         unweighted means over the groups.
@@ -55,6 +58,8 @@ class MattingMetrics(Metric):
 
     def __init__(self, protocol: MetricProtocol = "aim", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if protocol not in get_args(MetricProtocol):  # now: the first test may be an epoch away
+            raise ValueError(f"protocol must be {' or '.join(get_args(MetricProtocol))}, got {protocol!r}")
         self.protocol = protocol
         for name in ("sums", "rounded_off", "counts"):
             zeros = torch.zeros(len(METRICS), NUM_GROUPS, dtype=torch.float64)

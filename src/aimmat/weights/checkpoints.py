@@ -178,11 +178,15 @@ def assemble(path: Path, content: Content, release: Release | None = None, proto
 
 
 def _checked(path: Path, card: Card) -> Card:
-    model, version = card.get("model"), card.get("format", FORMAT)
+    model, version, inference = card.get("model"), card.get("format", FORMAT), card.get("inference") or {"name": ""}
     if not isinstance(model, dict) or not isinstance(model.get("name"), str):
         raise AimmatError(f"{path} does not say which network it holds; it must be written by an aimmat run")
     if version != FORMAT:
-        raise AimmatError(f"{path} has a card of format {version}, this aimmat reads {FORMAT}; install a newer aimmat")
+        raise AimmatError(
+            f"{path} has a card of format {version!r}, this aimmat reads {FORMAT}; install a newer aimmat"
+        )
+    if not isinstance(inference, dict) or not isinstance(inference.get("name"), str):
+        raise AimmatError(f'{path} has a card whose inference is {inference!r}; it must be {{"name": ..., **options}}')
     return card
 
 

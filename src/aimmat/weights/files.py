@@ -26,6 +26,8 @@ from aimmat.weights.releases import RELEASES, Release, fetch
 Card = dict[str, Any]
 Weights = dict[str, Tensor]
 
+FEW = 20  # faults of a kind that one message can list and still be read
+
 
 class Content(NamedTuple):
     """What lies in a file."""
@@ -84,7 +86,7 @@ def read(path: Path) -> Content:
             f"cannot load {path}: it is a web page, saved in place of the file (Google Drive sends one when it asks "
             f"back or refuses); download the file itself in a browser"
         )
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or head[8:9] == b"{":  # of its JSON, behind eight bytes of length
         return _read_safetensors(path)
     content = _unpickle(path, head)
     if not isinstance(content, dict):
@@ -116,7 +118,7 @@ def fit(
         `found` with all counters, in the order of `expected`.
 
     Raises:
-        AimmatError: a tensor is missing, left over or of another shape; each is named.
+        AimmatError: a tensor is missing, left over or of another shape; each is named, or its module if they are many.
     """
     found = dict(found)
     for name in expected:
@@ -125,18 +127,21 @@ def fit(
             found.setdefault(name, torch.zeros((), dtype=torch.int64))
     missing = [name for name in expected if name not in found]
     left = [name for name in found if name not in expected]
+    misshapen = [
+        f"{name} {_form(found[name])} instead of {_form(wanted)}"
+        for name, wanted in expected.items()
+        if name in found and _form(found[name]) != _form(wanted)
+    ]
+    differing = list(differing)
     faults = {
         "missing": _grouped(missing, expected),
         "not in the network": _grouped(left, found),
-        "of another shape": [
-            f"{name} {_form(found[name])} instead of {_form(wanted)}"
-            for name, wanted in expected.items()
-            if name in found and _form(found[name]) != _form(wanted)
-        ],
-        "aliases that differ": list(differing),
+        "of another shape": _shortened(misshapen),
+        "aliases that differ": _shortened(differing),
     }
-    counts = {"missing": len(missing), "not in the network": len(left)}
-    said = [f"{counts.get(fault, len(keys))} {fault} ({', '.join(keys)})" for fault, keys in faults.items() if keys]
+    counts = (len(missing), len(left), len(misshapen), len(differing))
+    listed = zip(counts, faults.items(), strict=True)
+    said = [f"{count} {fault} ({', '.join(keys)})" for count, (fault, keys) in listed if keys]
     if said:
         raise AimmatError(f"the weights in {path} do not fit {holder}: {'; '.join(said)}")
     return {name: found[name] for name in expected}
@@ -188,11 +193,16 @@ def _read_safetensors(path: Path) -> Content:
         with safe_open(path, "pt") as file:
             card = (file.metadata() or {}).get("aimmat")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-        return Content(_tensors(weights), None if card is None else dict(json.loads(card)))
+        card = None if card is None else json.loads(card)
     except (SafetensorError, OSError) as error:
         raise AimmatError(f"cannot load {path}: it is truncated or no safetensors file ({error})") from error
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise AimmatError(f"cannot load {path}: its aimmat card is no JSON object ({error})") from error
+    if not isinstance(card, dict | None):
+        raise AimmatError(f"cannot load {path}: its aimmat card is no JSON object but a {type(card).__name__}")
+    if not weights:
+        raise AimmatError(f"cannot load {path}: it holds no tensors; copy or download it again")
+    return Content(_tensors(weights), card)
 
 
 def _unpickle(path: Path, head: bytes) -> Any:
@@ -243,7 +253,12 @@ def _member(path: Path) -> BytesIO | None:
 
 
 def _tensors(found: Mapping[Any, Any]) -> Weights:
-    return {plain(str(name)): value.detach() for name, value in found.items() if isinstance(value, Tensor)}
+    """The tensors among the values, without those that have a name but no plain array of numbers."""
+    return {
+        plain(str(name)): value.detach()
+        for name, value in found.items()
+        if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+    }
 
 
 def _form(tensor: Tensor) -> str:
@@ -267,6 +282,22 @@ def _grouped(names: Collection[str], among: Collection[str]) -> list[str]:
             for name in names
         )
     )
+
+
+def _shortened(phrases: list[str]) -> list[str]:
+    """Phrases that begin with a tensor's name; of many, the first of each outermost module and how many more it has.
+
+    >>> _shortened(["head.bias (2,) instead of (3,)"] + [f"body.{i}.bias (2,) instead of (3,)" for i in range(20)])
+    ['head.bias (2,) instead of (3,)', 'body.0.bias (2,) instead of (3,) and 19 more in body']
+    """
+    if len(phrases) <= FEW:
+        return phrases
+    modules = Counter(phrase.split(".")[0] for phrase in phrases)
+    firsts = {phrase.split(".")[0]: phrase for phrase in reversed(phrases)}
+    return [
+        f"{firsts[module]} and {count - 1} more in {module}" if count > 1 else firsts[module]
+        for module, count in modules.items()
+    ]
 
 
 def _modules(name: str) -> list[str]:

@@ -17,6 +17,7 @@ class Part:
     alphas: str = ""  # "" for pictures without a matte
     role: str = "foreground"  # as in `aimmat.data.layouts.ROLES`
     suffix: str = ""  # what a matte's stem has after the picture's, where both lie in one folder
+    trimaps: str = ""  # the set's own, of the pictures' names; read where they are
     names: str = ""  # a text file of the archive that lists the pictures, one name a line
 
 
@@ -57,6 +58,8 @@ class DatasetInfo:
                 folders[part.images] += f", each NAME.png with its matte NAME{part.suffix}.png"
             elif part.alphas:
                 folders[part.alphas] = f"their {'masks' if part.role == 'saliency' else 'mattes'}, of the same names"
+            if part.trimaps:
+                folders[part.trimaps] = "their trimaps, if there are any"
         return "\n".join(_branches(folders))
 
 
@@ -147,11 +150,11 @@ _ALL = (
         layouts={
             "archive": (
                 Part("train", "train/fg", "train/mask"),
-                Part("test", "validation/original", "validation/mask", "photo"),
+                Part("test", "validation/original", "validation/mask", "photo", trimaps="validation/trimap"),
             ),
             "photographs": (
                 Part("train", "train/original", "train/mask", "photo"),
-                Part("test", "validation/original", "validation/mask", "photo"),
+                Part("test", "validation/original", "validation/mask", "photo", trimaps="validation/trimap"),
             ),
         },
         licence="MIT, under a release agreement",
@@ -267,8 +270,10 @@ _ALL = (
         folders=("AIM-500",),
         counts={"test": 500},
         layouts={
-            "archive": (Part("test", "original", "mask", "photo"),),
-            "validation folder": (Part("test", "validation/original", "validation/mask", "photo"),),
+            "archive": (Part("test", "original", "mask", "photo", trimaps="trimap"),),
+            "validation folder": (
+                Part("test", "validation/original", "validation/mask", "photo", trimaps="validation/trimap"),
+            ),
         },
         licence="MIT, under a release agreement",
         citation="Li, Zhang, Tao. Deep Automatic Natural Image Matting. IJCAI 2021.",
@@ -282,7 +287,7 @@ _ALL = (
         use="further natural test",
         folders=("P3M-10k/validation/P3M-500-NP", "P3M-500-NP"),
         counts={"test": 500},
-        layouts={"archive": (Part("test", "original_image", "mask", "photo"),)},
+        layouts={"archive": (Part("test", "original_image", "mask", "photo", trimaps="trimap"),)},
         licence="MIT, under a release agreement",
         citation=_P3M,
         ask="https://github.com/JizhiziLi/P3M",
@@ -295,7 +300,7 @@ _ALL = (
         use="further natural test",
         folders=("P3M-10k/validation/P3M-500-P", "P3M-500-P"),
         counts={"test": 500},
-        layouts={"archive": (Part("test", "blurred_image", "mask", "photo"),)},
+        layouts={"archive": (Part("test", "blurred_image", "mask", "photo", trimaps="trimap"),)},
         licence="MIT, under a release agreement",
         citation=_P3M,
         ask="https://github.com/JizhiziLi/P3M",
@@ -328,13 +333,29 @@ _ALL = (
         folders=("alphamatting", "alphamatting.com", "AlphaMatting_training", ""),
         counts={"test": 27},
         layouts={
-            "high resolution": (Part("test", "input_training_highres", "gt_training_highres", "photo"),),
-            "low resolution": (Part("test", "input_training_lowres", "gt_training_lowres", "photo"),),
+            "high resolution": (
+                Part(
+                    "test",
+                    "input_training_highres",
+                    "gt_training_highres",
+                    "photo",
+                    trimaps="trimap_training_highres/Trimap1",
+                ),
+            ),
+            "low resolution": (
+                Part(
+                    "test",
+                    "input_training_lowres",
+                    "gt_training_lowres",
+                    "photo",
+                    trimaps="trimap_training_lowres/Trimap1",
+                ),
+            ),
         },
         licence="none stated where it is given out",
         citation="Rhemann, Rother, Wang, Gelautz, Kohli, Rott. A Perceptually Motivated Online Benchmark for Image "
         "Matting. CVPR 2009.",
-        ask="http://alphamatting.com/datasets.php (input_training_highres.zip and gt_training_highres.zip)",
+        ask="http://alphamatting.com/datasets.php (input_, gt_ and trimap_training_highres.zip)",
         subject="Mixed",
         label=(ImageType.SO, Category.OTHER),
         note="Nobody has published types of the 27 pictures; they are read as SO, other.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aimmat.data.datasets.catalogue import DATASETS, DatasetInfo, Part
-from aimmat.data.layouts import Entry, one_of, pair, pictures, plain, read_types, stem_of
+from aimmat.data.layouts import Entry, one_of, pair, pictures, plain, read_types, stem_of, with_trimaps
 from aimmat.schema import AimmatError, Category, ImageType
 
 TYPES_FILE = "types.csv"  # of one's own, in the set's folder; it goes before the authors' file
@@ -183,7 +183,9 @@ def _read(info: DatasetInfo, folder: Path, parts: Iterable[Part], defects: list[
             )
         elif part.alphas:
             pairs = pair(images[0], alphas[0], defects, part.suffix)
-            entries += [Entry(file, part.role, part.split, alpha, dataset=info.name) for file, alpha in pairs]
+            mine = [Entry(file, part.role, part.split, alpha, dataset=info.name) for file, alpha in pairs]
+            places = find(folder, part.trimaps) if part.trimaps else []
+            entries += with_trimaps(mine, places[0], defects) if places else mine
         else:
             files = (file for place in images for file in pictures(place))
             entries += [Entry(file, part.role, part.split, dataset=info.name) for file in files]
