@@ -343,3 +343,14 @@ def test_wrong_trimaps_and_protocols_get_a_sentence():
         measure(MATTE, MATTE, MATTE)
     with pytest.raises(ValueError, match="protocol must be aim or matlab, got 'raw'"):
         measure(MATTE, MATTE, protocol="raw")
+
+
+@pytest.mark.parametrize("shape", [(33, 1620), (65, 4096), (129, 1620)])
+def test_bands_whose_last_one_is_padding_alone_lose_no_row(shape):
+    rng = np.random.default_rng(0)
+    pred, alpha = rng.random(shape), rng.random(shape)
+    found = measure(*(torch.from_numpy(matte)[None, None] for matte in (pred, alpha)))
+    everywhere = np.ones(shape, bool)
+    assert found["grad"].item() == pytest.approx(ORACLE["grad"](pred, alpha, everywhere), rel=1e-6)
+    assert found["sad"].item() == pytest.approx(np.abs(pred - alpha).sum() / 1000, rel=1e-12)
+    assert found["mse"].item() == pytest.approx(np.square(pred - alpha).mean(), rel=1e-12)

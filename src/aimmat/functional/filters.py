@@ -131,7 +131,7 @@ def lay_out(blocks: Tensor, out: Tensor) -> None:
     """Write blocks of sixteen columns, (blocks, rows, 16), side by side into out, (rows, W), without what pads them."""
     rows, width = out.shape
     whole = width // _LINES * _LINES
-    out[:, :whole].view(rows, -1, _LINES).copy_(blocks[: whole // _LINES, :rows].transpose(0, 1))
+    out[:, :whole].view(rows, whole // _LINES, _LINES).copy_(blocks[: whole // _LINES, :rows].transpose(0, 1))
     if whole < width:
         out[:, whole:] = blocks[-1, :rows, : width - whole]
 
