@@ -91,8 +91,8 @@ def derivative_bands(
         sigma: standard deviation in pixels.
         truncate: radius of the kernel in standard deviations, as `gaussian_kernel` takes it.
         border: how the plane goes on beyond its border, in SciPy's words: mirrored, or with its outermost pixel.
-        stored: the precision that what is smoothed down the columns is rounded to before its slope along the rows is
-            taken, as SciPy does with its `output`. The roundings of slopes, which are as small as slopes, are left out.
+        stored: the precision that what is filtered down the columns is rounded to before it is filtered along the rows;
+            None does not round.
 
     Yields:
         (dy, dx) of the next rows, from top to bottom, float64 (float32 on devices without), in blocks of sixteen
@@ -103,7 +103,6 @@ def derivative_bands(
     radius = len(kernels[0]) // 2
     smooth, slope = (_banded(torch.tensor(kernel, dtype=precision, device=device)) for kernel in kernels)
     rows, columns = (_beyond(size, radius, border, device) for size in plane.shape)
-    sides = [(side, radius + columns[side]) for side in (slice(0, radius), slice(radius + width, None))]
     window = _LINES + 2 * radius
     step = len(rows) - 2 * radius
     if device.type == "cpu":  # what fits the cache of a core
@@ -116,13 +115,13 @@ def derivative_bands(
         band[:, radius : radius + width] = (
             plane[top - radius :][: len(lines)] if inside else plane.index_select(0, lines)
         )
-        for side, source in sides:
-            band[:, side] = band.index_select(1, source)
+        for beyond in (slice(0, radius), slice(radius + width, None)):
+            band[:, beyond] = band.index_select(1, radius + columns[beyond])
         windows = band.unfold(0, window, _LINES).mT  # (n, window, padded width)
         derivatives = []
         for down, along in ((slope, smooth), (smooth, slope)):
             passed = down @ windows
-            if down is smooth and stored is not None:
+            if stored is not None:
                 passed.copy_(passed.to(stored))
             derivatives.append(passed.flatten(0, 1).unfold(1, window, _LINES).transpose(0, 1) @ along.mT)
         yield derivatives[0], derivatives[1]

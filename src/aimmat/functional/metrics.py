@@ -229,6 +229,7 @@ class _Pair(NamedTuple):
     pred: Tensor  # (H, W)
     alpha: Tensor  # (H, W)
     labels: Tensor | None  # (H, W) uint8: 1 in the region, or the classes of the trimap
+    spans: tuple[float, float]  # the highest value of either matte less its lowest
 
 
 def _over_region(error: str, pred: Mattes, alpha: Mattes, region: Mattes | None, protocol: str) -> Tensor:
@@ -247,13 +248,14 @@ def _scores(
     pairs: Sequence[_Pair], parts: Mapping[str, int | None], errors: Sequence[str], protocol: str
 ) -> dict[str, Tensor]:
     """Errors over the parts with a label, or everywhere for None: (B,) each, under the error's name and the part's."""
-    spans, reached = zip(*(_inspected(pair, protocol if "conn" in errors else None) for pair in pairs), strict=True)
-    levels = _connected_levels(reached, protocol) if "conn" in errors else reached
+    levels: Sequence[Tensor | None] = [None] * len(pairs)
+    if "conn" in errors:
+        levels = _connected_levels([_reached(pair, protocol) for pair in pairs], protocol)
     needed = dict.fromkeys(_MAPS[error] for error in errors)
     columns = []
-    for pair, span, connected in zip(pairs, spans, levels, strict=True):
+    for pair, connected in zip(pairs, levels, strict=True):
         with torch.autocast(pair.pred.device.type, enabled=False):
-            *sums, pixels = _sums(pair, list(needed), connected, list(parts.values()), span, protocol)
+            *sums, pixels = _sums(pair, list(needed), connected, list(parts.values()), protocol)
         totals = dict(zip(needed, sums, strict=True))
         unit = {"sad": 1000, "mse": pixels, "mad": pixels, "grad": 10 if protocol == "aim" else 1000, "conn": 1000}
         columns.append(torch.stack([totals[_MAPS[error]] / unit[error] for error in errors]))
@@ -262,53 +264,40 @@ def _scores(
 
 
 def _sums(
-    pair: _Pair,
-    names: Sequence[str],
-    levels: Tensor | None,
-    parts: Sequence[int | None],
-    spans: Sequence[float],
-    protocol: str,
+    pair: _Pair, names: Sequence[str], levels: Tensor | None, parts: Sequence[int | None], protocol: str
 ) -> Tensor:
     """Sums of the maps of errors, and then the number of pixels, over each part: (maps + 1, parts)."""
-    (height, width), num_rows, precision = pair.pred.shape, _num_rows(pair.pred), widest_float(pair.pred.device)
-    slopes = _gradient(pair, spans, protocol) if "gradient" in names else [pair.pred[None]]
+    width, num_rows = pair.pred.shape[1], _num_rows(pair.pred)
+    height = len(pair.pred)
+    slopes = _gradient(pair, protocol) if "gradient" in names else [pair.pred[None]]
     bands = (part for blocks in slopes for part in torch.split(blocks, num_rows, dim=1))  # (blocks, rows, columns)
-    wanted = [part for part in parts if part is not None] if len(parts) == 1 + len(_PARTS) else parts
     # every band uses the same memory, which stays in the cache
-    all_maps = pair.pred.new_ones(len(names) + 1, num_rows * width, dtype=precision)
-    all_weights = pair.pred.new_ones(len(wanted), num_rows * width, dtype=precision)
-    total, top, pred = all_maps.new_zeros(len(all_maps), len(wanted)), 0, pair.pred[:0]
+    maps, weights = (_widest(pair.pred.new_ones(n, num_rows * width)) for n in (len(names) + 1, len(parts)))
+    total, top = torch.zeros_like(maps[:, : len(parts)]), 0
     for band in bands:
         rows = slice(top, top := min(height, top + band.shape[1]))
-        before, pred, alpha = pred, pair.pred[rows].to(precision), pair.alpha[rows].to(precision)
-        if len(pred) != len(before):
-            maps, weights = all_maps[:, : pred.numel()], all_weights[:, : pred.numel()]
-            out = {name: flat.view_as(pred) for name, flat in zip(names, maps, strict=False)}
-            labelled = [(label, flat.view_as(pred)) for label, flat in zip(wanted, weights, strict=True)]
-        difference = pred - alpha
-        if "difference" in out:
-            torch.abs(difference, out=out["difference"])
-        if "square" in out:
-            torch.mul(difference, difference, out=out["square"])
-        if "gradient" in out:
-            lay_out(band, out["gradient"])
-        if levels is not None:
-            connected = (levels[rows].to(torch.float32) / _LEVELS).to(precision)  # both protocols keep it in float32
-            torch.threshold_(torch.sub(pred, connected, out=out["excess"]), _NOTICEABLE, 0)
-            out["excess"].sub_(torch.threshold_(alpha - connected, _NOTICEABLE, 0)).abs_()
-        if pair.labels is not None:
-            labels = pair.labels[rows]
-            for label, weight in labelled:
-                if label is not None:
-                    torch.eq(labels, label, out=weight)  # 1.0 there, 0.0 elsewhere
-        # products with more than three rows take four times as long
-        total += torch.cat([some @ weights.mT for some in torch.split(maps, 3)])
-    if len(wanted) < len(parts):  # the classes of a trimap cover the picture
-        total = torch.cat([total.sum(dim=1, keepdim=True), total], dim=1)
+        pred, alpha = (_widest(matte[rows]) for matte in (pair.pred, pair.alpha))
+        pixels = pred.numel()
+        for name, flat in zip(names, maps, strict=False):
+            out = flat[:pixels].view_as(pred)
+            if name == "gradient":
+                lay_out(band, out)
+            elif name == "difference":
+                torch.sub(pred, alpha, out=out).abs_()
+            elif name == "square":
+                torch.sub(pred, alpha, out=out).square_()
+            elif levels is not None:
+                connected = (levels[rows].to(torch.float32) / _LEVELS).to(pred.dtype)  # in float32 by both protocols
+                torch.threshold_(torch.sub(pred, connected, out=out), _NOTICEABLE, 0)
+                out.sub_(torch.threshold_(alpha - connected, _NOTICEABLE, 0)).abs_()
+        for weight, part in zip(weights, parts, strict=True):
+            if pair.labels is not None and part is not None:
+                torch.eq(pair.labels[rows], part, out=weight[:pixels].view_as(pred))  # 1.0 there, 0.0 elsewhere
+        total += torch.cat([some[:, :pixels] @ weights[:, :pixels].mT for some in torch.split(maps, 3)])
     return total
 
 
-def _gradient(pair: _Pair, spans: Sequence[float], protocol: str) -> Iterator[Tensor]:
+def _gradient(pair: _Pair, protocol: str) -> Iterator[Tensor]:
     """Squared difference of the gradients' magnitudes, some rows at a time, in blocks as `lay_out` takes them."""
     mattes = pair.pred, pair.alpha
     if protocol == "aim":
@@ -317,10 +306,9 @@ def _gradient(pair: _Pair, spans: Sequence[float], protocol: str) -> Iterator[Te
         bands = [derivative_bands(matte, _SIGMA, _MATLAB_TRUNCATE, "nearest") for matte in mattes]
         smooth, slope = derivative_kernels(_SIGMA, _MATLAB_TRUNCATE)
         norm = math.hypot(*smooth) * math.hypot(*slope)
-        scales = [1 / (span * norm) if span > 0 else 0.0 for span in spans]  # stretching scales the gradient
+        scales = [1 / (span * norm) if span > 0 else 0.0 for span in pair.spans]  # stretching scales the gradient
     for both in zip(*bands, strict=True):
-        # the least there can be instead of 0, whose root takes MKL ten times as long
-        pred, alpha = (torch.addcmul(dy.new_tensor(1e-200), dy, dy).addcmul_(dx, dx).sqrt_() for dy, dx in both)
+        pred, alpha = (dy.mul_(dy).addcmul_(dx, dx).sqrt_() for dy, dx in both)
         if protocol == "matlab":
             pred, alpha = pred.mul_(scales[0]), alpha.mul_(scales[1])
         yield pred.sub_(alpha).square_()
@@ -337,28 +325,14 @@ def _connected_levels(reached: Sequence[Tensor], protocol: str) -> list[Tensor]:
     return [levels.to(device) for levels in connected_levels(rows, _LEVELS, skip_empty=True)]
 
 
-def _inspected(pair: _Pair, protocol: str | None) -> tuple[list[float], Tensor | None]:
-    """Highest less lowest value of both mattes, once they are known to be in range; and, for a protocol, how many of
-    its ten levels both reach, (H, W) uint8.
-    """
+def _reached(pair: _Pair, protocol: str) -> Tensor:
+    """How many of the ten levels both mattes reach, (H, W) uint8."""
     counts = torch.empty(pair.pred.shape, dtype=torch.uint8, device=pair.pred.device)
-    num_rows, extremes = 4 * _num_rows(counts), []
-    for band, *mattes in zip(*(torch.split(m, num_rows) for m in (counts, pair.pred, pair.alpha)), strict=True):
-        extremes += [_widest(bound) for matte in mattes for bound in matte.aminmax()]  # nan if any pixel is
-        if protocol is not None:
-            pred, alpha = (_compared(matte, protocol) for matte in mattes)
-            # the quotient is a whole number or more exactly where a value is the rounded multiple of 0.1 or more
-            band.copy_(torch.minimum(pred, alpha).div_(torch.tensor(0.1, dtype=pred.dtype, device=pred.device)))
-    bounds = torch.stack(extremes).view(-1, 2, 2)  # (bands, mattes, lowest and highest)
-    spans = []
-    for name, low, high in zip(("pred", "alpha"), bounds[..., 0].amin(0).tolist(), bounds[..., 1].amax(0).tolist(), strict=True):
-        if not 0 <= low <= high <= 1:
-            raise ValueError(
-                f"{name} must hold finite values in [0, 1], got {low:g} to {high:g}; "
-                f"divide an 8-bit matte by 255, clamp one that overshoots, and find where a nan came from"
-            )
-        spans.append(high - low)
-    return spans, counts if protocol is not None else None
+    for band, *mattes in zip(*(torch.split(m, _num_rows(m)) for m in (counts, pair.pred, pair.alpha)), strict=True):
+        pred, alpha = (_compared(matte, protocol) for matte in mattes)
+        # the quotient is a whole number or more exactly where a value is the rounded multiple of 0.1 or more
+        band.copy_(torch.minimum(pred, alpha).div_(torch.tensor(0.1, dtype=pred.dtype, device=pred.device)))
+    return counts
 
 
 def _compared(matte: Tensor, protocol: str) -> Tensor:
@@ -372,7 +346,7 @@ def _compared(matte: Tensor, protocol: str) -> Tensor:
 
 def _num_rows(matte: Tensor) -> int:
     """How many rows are worked on together: on a CPU what fits the cache of a core, elsewhere what fits memory."""
-    return min(len(matte), max(1, (2**15 if matte.device.type == "cpu" else 2**22) // matte.shape[1]))
+    return max(1, (2**15 if matte.device.type == "cpu" else 2**22) // matte.shape[1])
 
 
 def _widest(matte: Tensor) -> Tensor:
@@ -396,8 +370,9 @@ def _pairs(pred: Mattes, alpha: Mattes, region: Mattes | None, protocol: str, na
         given = dict(zip(lists, tensors, strict=True))
         _check(given)
         planes = {key: tensor.detach().flatten(0, -3) for key, tensor in given.items()}
+        spans = [_spans(key, planes[key]) for key in ("pred", "alpha")]
         labels = repeat(None) if region is None else _labels(planes[name])
-        pairs += map(_Pair, planes["pred"], planes["alpha"], labels)
+        pairs += map(_Pair, planes["pred"], planes["alpha"], labels, zip(*spans, strict=True))
     return pairs
 
 
@@ -448,3 +423,16 @@ def _check(given: Mapping[str, Tensor]) -> None:
             f"{', '.join(given)} must be on one device, got {' and '.join(devices)}; "
             f"move them with tensor.to(pred.device)"
         )
+
+
+def _spans(name: str, planes: Tensor) -> list[float]:
+    """The highest value of each plane less its lowest, once all are known to be in range."""
+    bounds = [torch.stack([_widest(bound) for bound in plane.aminmax()]) for plane in planes]  # nan if any pixel is
+    extremes = torch.stack(bounds).tolist()
+    for low, high in extremes:
+        if not 0 <= low <= high <= 1:
+            raise ValueError(
+                f"{name} must hold finite values in [0, 1], got {low:g} to {high:g}; "
+                f"divide an 8-bit matte by 255, clamp one that overshoots, and find where a nan came from"
+            )
+    return [high - low for low, high in extremes]
