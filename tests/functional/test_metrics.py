@@ -307,7 +307,7 @@ NAN = torch.full_like(MATTE, math.nan)
     ("pred", "alpha", "region", "error", "words"),
     [
         (MATTE, MATTE.byte(), None, TypeError, r"alpha must be a floating tensor, got torch.uint8; .* matte / 255"),
-        (MATTE.numpy(), MATTE, None, TypeError, "pred must be a floating tensor, got ndarray"),
+        (MATTE.numpy(), MATTE, None, TypeError, "pred must be a floating tensor, got ndarray; use torch.from_numpy"),
         (MATTE, MATTE, MATTE, TypeError, "region must be a bool tensor, got torch.float32; .* trimap == 1"),
         (0.5, MATTE, None, TypeError, "pred must be a floating tensor, got float"),
         ([MATTE, MATTE], [MATTE], None, ValueError, "pred, alpha must be .* of one length, got 2, 1 tensors; give one"),

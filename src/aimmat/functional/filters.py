@@ -18,7 +18,7 @@ from torch import Tensor
 
 from aimmat.schema import Protocol, is_release
 
-_LINES = 16  # that one product of matrices filters: fewer make small products, more of them multiply by zeros
+_LINES = 8  # that one product of matrices filters: fewer make small products, more of them multiply by zeros
 
 
 def gaussian_kernel(sigma: float, truncate: float = 4.0) -> list[float]:
@@ -83,7 +83,7 @@ def derivative_bands(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """What `gaussian_derivative` makes of one plane, some rows at a time, so that a large one needs little memory.
 
-    Sixteen lines are filtered at a time, by a product with a banded matrix: as exact as sums of shifted copies in
+    Eight lines are filtered at a time, by a product with a banded matrix: as exact as sums of shifted copies in
     float64, and twice as fast.
 
     Args:
@@ -91,12 +91,13 @@ def derivative_bands(
         sigma: standard deviation in pixels.
         truncate: radius of the kernel in standard deviations, as `gaussian_kernel` takes it.
         border: how the plane goes on beyond its border, in SciPy's words: mirrored, or with its outermost pixel.
-        stored: the precision that what is filtered down the columns is rounded to before it is filtered along the rows;
-            None does not round.
+        stored: the precision that what is smoothed down the columns is rounded to before its slope along the rows is
+            taken, as SciPy does with its `output`; None does not round. The roundings of slopes, which are as small as
+            slopes, are left out.
 
     Yields:
-        (dy, dx) of the next rows, from top to bottom, float64 (float32 on devices without), in blocks of sixteen
-        columns, (blocks, rows, 16), as `lay_out` takes them. Both sides are padded to whole sixteens.
+        (dy, dx) of the next rows, from top to bottom, float64 (float32 on devices without), in blocks of eight
+        columns, (blocks, rows, 8), as `lay_out` takes them. Both sides are padded to whole blocks.
     """
     (height, width), device, precision = plane.shape, plane.device, widest_float(plane.device)
     kernels = derivative_kernels(sigma, truncate)
@@ -121,14 +122,14 @@ def derivative_bands(
         derivatives = []
         for down, along in ((slope, smooth), (smooth, slope)):
             passed = down @ windows
-            if stored is not None:
+            if stored is not None and down is smooth:
                 passed.copy_(passed.to(stored))
             derivatives.append(passed.flatten(0, 1).unfold(1, window, _LINES).transpose(0, 1) @ along.mT)
         yield derivatives[0], derivatives[1]
 
 
 def lay_out(blocks: Tensor, out: Tensor) -> None:
-    """Write blocks of sixteen columns, (blocks, rows, 16), side by side into out, (rows, W), without what pads them."""
+    """Write blocks of eight columns, (blocks, rows, 8), side by side into out, (rows, W), without what pads them."""
     rows, width = out.shape
     whole = width // _LINES * _LINES
     out[:, :whole].view(rows, whole // _LINES, _LINES).copy_(blocks[: whole // _LINES, :rows].transpose(0, 1))

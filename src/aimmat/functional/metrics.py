@@ -156,6 +156,7 @@ def connectivity_error(
 
     Many 8-bit values sit on a level. In float64 k / 255 is compared as the release does it, where 153 / 255 falls short
     of 0.6 by a hair; in float32 the value nearest to 0.6 is taken for 153 / 255, so that both give the same figures.
+    float16 and bfloat16 are too coarse to tell on which side of a level a value lay: their figures are their own.
 
     Args:
         pred: predicted alpha mattes, as `sad` takes them.
@@ -269,32 +270,34 @@ def _sums(
     """Sums of the maps of errors, and then the number of pixels, over each part: (maps + 1, parts)."""
     width, num_rows = pair.pred.shape[1], _num_rows(pair.pred)
     height = len(pair.pred)
+    classes = list(_PARTS.values())
+    counted = classes if parts == [None, *classes] else parts  # the classes of a trimap cover the picture
     slopes = _gradient(pair, protocol) if "gradient" in names else [pair.pred[None]]
     bands = (part for blocks in slopes for part in torch.split(blocks, num_rows, dim=1))  # (blocks, rows, columns)
     # every band uses the same memory, which stays in the cache
-    maps, weights = (_widest(pair.pred.new_ones(n, num_rows * width)) for n in (len(names) + 1, len(parts)))
-    total, top = torch.zeros_like(maps[:, : len(parts)]), 0
+    maps, weights = (_widest(pair.pred.new_ones(n, num_rows * width)) for n in (len(names) + 1, len(counted)))
+    total, top = torch.zeros_like(maps[:, : len(counted)]), 0
     for band in bands:
         rows = slice(top, top := min(height, top + band.shape[1]))
         pred, alpha = (_widest(matte[rows]) for matte in (pair.pred, pair.alpha))
-        pixels = pred.numel()
+        pixels, difference = pred.numel(), pred - alpha
         for name, flat in zip(names, maps, strict=False):
             out = flat[:pixels].view_as(pred)
             if name == "gradient":
                 lay_out(band, out)
             elif name == "difference":
-                torch.sub(pred, alpha, out=out).abs_()
+                torch.abs(difference, out=out)
             elif name == "square":
-                torch.sub(pred, alpha, out=out).square_()
+                torch.mul(difference, difference, out=out)
             elif levels is not None:
                 connected = (levels[rows].to(torch.float32) / _LEVELS).to(pred.dtype)  # in float32 by both protocols
                 torch.threshold_(torch.sub(pred, connected, out=out), _NOTICEABLE, 0)
                 out.sub_(torch.threshold_(alpha - connected, _NOTICEABLE, 0)).abs_()
-        for weight, part in zip(weights, parts, strict=True):
+        for weight, part in zip(weights, counted, strict=True):
             if pair.labels is not None and part is not None:
                 torch.eq(pair.labels[rows], part, out=weight[:pixels].view_as(pred))  # 1.0 there, 0.0 elsewhere
-        total += torch.cat([some[:, :pixels] @ weights[:, :pixels].mT for some in torch.split(maps, 3)])
-    return total
+        total += maps[:, :pixels] @ weights[:, :pixels].mT
+    return total if counted is parts else torch.cat([total.sum(dim=1, keepdim=True), total], dim=1)
 
 
 def _gradient(pair: _Pair, protocol: str) -> Iterator[Tensor]:
@@ -307,8 +310,9 @@ def _gradient(pair: _Pair, protocol: str) -> Iterator[Tensor]:
         smooth, slope = derivative_kernels(_SIGMA, _MATLAB_TRUNCATE)
         norm = math.hypot(*smooth) * math.hypot(*slope)
         scales = [1 / (span * norm) if span > 0 else 0.0 for span in pair.spans]  # stretching scales the gradient
+    least = torch.tensor(1e-200, dtype=widest_float(pair.pred.device), device=pair.pred.device)  # a root of 0 is slow
     for both in zip(*bands, strict=True):
-        pred, alpha = (dy.mul_(dy).addcmul_(dx, dx).sqrt_() for dy, dx in both)
+        pred, alpha = (torch.addcmul(least, dy, dy, out=dy).addcmul_(dx, dx).sqrt_() for dy, dx in both)
         if protocol == "matlab":
             pred, alpha = pred.mul_(scales[0]), alpha.mul_(scales[1])
         yield pred.sub_(alpha).square_()
@@ -346,7 +350,7 @@ def _compared(matte: Tensor, protocol: str) -> Tensor:
 
 def _num_rows(matte: Tensor) -> int:
     """How many rows are worked on together: on a CPU what fits the cache of a core, elsewhere what fits memory."""
-    return max(1, (2**15 if matte.device.type == "cpu" else 2**22) // matte.shape[1])
+    return max(1, (2**16 if matte.device.type == "cpu" else 2**22) // matte.shape[1])
 
 
 def _widest(matte: Tensor) -> Tensor:
@@ -399,9 +403,10 @@ def _check(given: Mapping[str, Tensor]) -> None:
         kind = f"{tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
         floating = isinstance(tensor, Tensor) and tensor.is_floating_point()
         if name in ("pred", "alpha") and not floating:
-            raise TypeError(
-                f"{name} must be a floating tensor, got {kind}; an 8-bit matte becomes one with matte / 255"
+            cure = (
+                "an 8-bit matte becomes one with matte / 255" if kind.startswith("torch.") else "use torch.from_numpy"
             )
+            raise TypeError(f"{name} must be a floating tensor, got {kind}; {cure}")
         if name == "region" and kind != "torch.bool":
             raise TypeError(f"region must be a bool tensor, got {kind}; a trimap becomes one with trimap == 1")
         if name == "trimap" and (floating or not isinstance(tensor, Tensor)):
@@ -432,7 +437,7 @@ def _spans(name: str, planes: Tensor) -> list[float]:
     for low, high in extremes:
         if not 0 <= low <= high <= 1:
             raise ValueError(
-                f"{name} must hold finite values in [0, 1], got {low:g} to {high:g}; "
+                f"{name} must hold finite values in [0, 1], got {low:.9g} to {high:.9g}; "
                 f"divide an 8-bit matte by 255, clamp one that overshoots, and find where a nan came from"
             )
     return [high - low for low, high in extremes]
