@@ -17,7 +17,7 @@ from aimmat.data.records import RECORD, read_records
 from aimmat.lit.datamodule import RecordSamples
 from aimmat.prepare.replay import replay_sample, replay_step
 
-EPOCHS, LENGTH, BATCH = 2, 19, 4  # two processes: 2 steps of 8 samples, then one of 2 + 1
+EPOCHS, LENGTH, BATCH = 2, 19, 8  # two processes: 2 steps of 4 + 4 samples, then one of 2 + 1
 WORKERS = (0, 2)
 DATA = {
     "_target_": "aimmat.lit.MattingDataModule",
@@ -95,8 +95,8 @@ def steps(seen):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """What one process is shown in batches as large as a step of two processes."""
-    seen, _ = watch(tmp_path_factory.mktemp("one"), DATA | {"batch_size": 2 * BATCH})
+    """What one process is shown."""
+    seen, _ = watch(tmp_path_factory.mktemp("one"), DATA)
     return steps(seen)
 
 
@@ -158,7 +158,7 @@ class TestTwoProcesses:
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec")
 def test_loader_workers_change_nothing(alone, tmp_path):
-    seen, _ = watch(tmp_path, DATA | {"batch_size": 2 * BATCH, "num_workers": 2})
+    seen, _ = watch(tmp_path, DATA | {"num_workers": 2})
     assert steps(seen) == alone
 
 

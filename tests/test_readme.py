@@ -24,9 +24,9 @@ SHORT = [
     "trainer.max_epochs=1",
     "trainer.log_every_n_steps=1",
     "trainer.accelerator=cpu",
-    "+trainer.limit_train_batches=1",
-    "+trainer.limit_val_batches=1",
-    "+trainer.limit_test_batches=3",
+    "++trainer.limit_train_batches=1",
+    "++trainer.limit_val_batches=1",
+    "++trainer.limit_test_batches=3",
     "constants=false",
 ]
 EXAMPLE_RUN = "runs/demo/2026-01-31_12-00-00"
@@ -61,21 +61,22 @@ def folder(tmp_path_factory):
     for i in range(3):
         Image.new("RGB", (64, 64), (0, 80 * i, 0)).save(root / "pictures" / "background" / f"{i}.png")
     Image.new("RGB", (60, 45), (200, 120, 40)).save(root / "photo.jpg")
-    for name in ("dim", "hatt", "am2k", "bg20k", "duts", "aim500"):
+    (root / "RUN").symlink_to(EXAMPLE_RUN)
+    for name in ("imagenet", "dim", "hatt", "am2k", "bg20k", "duts", "aim500"):
         make_tree(name, root / "DATA")
     return root
 
 
 @pytest.mark.parametrize("arguments", TRAININGS, ids=" ".join)
 def test_a_training_command_of_the_readme_runs(arguments, folder, monkeypatch):
-    if "data=paper" in arguments:
+    if "experiment=full" in arguments:
         sets = ["dim", "hatt", "am2k", "bg20k"]
         run(prepare, ["cache", *sets, "--root", "DATA", "-o", "CACHE", "--jobs", "1"], monkeypatch, folder)
         small = ["data.train.crop_sizes=[32,48]", "data.train.input_size=32", "duts.train.input_size=32"]
         arguments = [*arguments, *small]
     arguments = [argument.replace("/your/pics", "pictures") for argument in arguments]
-    logger = [] if any(argument.startswith(("logger=", "resume=")) for argument in arguments) else ["logger=csv"]
-    if any(argument.startswith("resume=") for argument in arguments):
+    logger = [] if any(argument.startswith("logger=") for argument in arguments) else ["logger=csv"]
+    if f"resume={EXAMPLE_RUN}" in arguments:
         run(train, arguments, monkeypatch, folder)
     else:
         run(train, [*arguments, *SHORT, *logger], monkeypatch, folder)

@@ -396,9 +396,9 @@ def test_from_the_unpacked_archives_to_a_tested_network_with_no_path_but_their_f
     monkeypatch.setattr(sys, "argv", [*call, "paths.data_dir=sets", "data.train.cache=cache", "hydra.run.dir=out"])
     assert train.main() == 0
     out = capsys.readouterr().out
-    assert "stage saliency: 1 epochs of 1 batches" in out
+    assert "stage saliency: 1 epochs of 1 steps" in out
     assert "stage matting: dim 3 x 5 + hatt 3 x 5 + am2k 3 x 2 = 36 composites over 3 backgrounds\n" in out
-    assert "stage matting: 1 epochs of 1 batches" in out
+    assert "stage matting: 1 epochs of 1 steps" in out
     # the regions are those of the set's own trimaps: the saved mattes score the same over them
     trimaps = ["--trimaps", "sets/AIM-500/trimap"]
     assert score.main(["out/mattes", "sets/AIM-500/mask", *trimaps, "--jobs", "1", "-o", "scored"]) == 0

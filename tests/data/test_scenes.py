@@ -17,6 +17,7 @@ from aimmat.data import (
     SyntheticScenes,
     geometric,
     photometric,
+    shared_out,
 )
 from aimmat.data.scenes import cover
 from aimmat.schema import AimmatError, Category, ImageType, Scene
@@ -88,28 +89,77 @@ def test_samples_do_not_depend_on_the_number_of_workers(entries):
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
-@pytest.mark.parametrize("batch_size", [1, 2, 4])
-def test_an_epoch_shows_every_sample_once_whatever_the_number_of_processes(batch_size, processes):
-    for length in range(processes, 42):
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_step_has_the_same_samples_whatever_the_processes_and_accumulations(at_once, accumulate, processes):
+    size = at_once * accumulate * processes
+    for length in range(1, 3 * size + 2):
         order = EpochSampler(length, seed=2)
-        parts = [EpochBatches(order, batch_size, rank, processes) for rank in range(processes)]
+        parts = [EpochBatches(order, size, rank, processes, accumulate) for rank in range(processes)]
         batches = [list(part) for part in parts]
-        assert sorted(key.sample for part in batches for batch in part for key in batch) == list(range(length))
         assert {len(part) for part in parts} == {len(part) for part in batches} == {len(batches[0])}  # in step
-        assert all(batch for part in batches for batch in part)
-        alone = list(EpochBatches(order, batch_size * processes))
-        for number, step in enumerate(zip(*batches, strict=True)):
-            sizes = [len(batch) for batch in step]
-            assert max(sizes) <= batch_size + 1
-            assert max(sizes) - min(sizes) <= 1
-            if number < len(batches[0]) - 1:  # what is left at the end may have joined the last step
-                assert sizes == [batch_size] * processes
-                assert {key for batch in step for key in batch} == set(alone[number])
+        assert all(1 <= len(batch) <= at_once for part in batches for batch in part)
+        alone = list(EpochBatches(order, size))
+        assert sorted(key.sample for step in alone for key in step) == list(range(length))
+        for step, keys in enumerate(alone):
+            numbers = range(step * accumulate, min((step + 1) * accumulate, len(batches[0])))
+            counted = [
+                key
+                for part, own in zip(parts, batches, strict=True)
+                for n in numbers
+                if part.share(n)
+                for key in own[n]
+            ]
+            assert sorted(counted) == sorted(keys)  # each once
+            assert sum(part.share(n) for part in parts for n in numbers) == pytest.approx(1)
+            spare = [
+                key
+                for part, own in zip(parts, batches, strict=True)
+                for n in numbers
+                if not part.share(n)
+                for key in own[n]
+            ]
+            assert set(spare) <= {keys[0]}
 
 
-def test_more_processes_than_samples_are_refused():
-    with pytest.raises(AimmatError, match=r"4 processes cannot share 3 training samples; set trainer\.devices=3"):
-        EpochBatches(EpochSampler(3), 1, 0, 4)
+def test_a_batch_weighs_by_its_samples():
+    # 5 samples in steps of 4 for two processes: 2 + 2, then 1 + the first of the step again, which does not count
+    parts = [EpochBatches(EpochSampler(5, shuffle=False), 4, rank, 2) for rank in range(2)]
+    assert [[key.sample for key in batch] for batch in parts[0]] == [[0, 2], [4]]
+    assert [[key.sample for key in batch] for batch in parts[1]] == [[1, 3], [4]]
+    assert [[part.share(number) for number in range(2)] for part in parts] == [[0.5, 1.0], [0.5, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "limit", "expected"),
+    [
+        (16, 1, None, (16, 1)),
+        (16, 4, None, (4, 1)),
+        (16, 2, 4, (4, 2)),
+        (16, 2, 3, (2, 4)),
+        (16, 1, 100, (16, 1)),
+        (12, 1, 5, (4, 3)),
+    ],
+)
+def test_the_batch_of_a_step_is_devices_times_at_once_times_accumulation(batch_size, devices, limit, expected):
+    assert shared_out(batch_size, devices, limit) == expected
+    assert devices * expected[0] * expected[1] == batch_size
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ((16, 3), r"data\.batch_size=16 .* 3 of them cannot have equal shares; set it to 15 or 18,"),
+        ((2, 4), r"data\.batch_size=2 .* set it to 4, or take a number of devices that divides it"),
+        (
+            (16, 2, 0),
+            r"data\.device_batch_size must be 1 or more, got 0; null lets a device take its share of 8 at once",
+        ),
+    ],
+)
+def test_what_cannot_be_shared_out_is_one_sentence(asked, says):
+    with pytest.raises(AimmatError, match=says):
+        shared_out(*asked)
 
 
 def test_the_order_changes_with_the_epoch():

@@ -54,7 +54,7 @@ ARCHIVE = {
     },
     "imagenet": {
         "train": [("ImageNet/train/n01440764/%s.JPEG", None), ("ImageNet/train/n01443537/%s.JPEG", None)],
-        "val": [("ImageNet/val/n01440764/%s.JPEG", None)],
+        "val": [("ImageNet/val/n01440764/%s.JPEG", None), ("ImageNet/val/n01443537/%s.JPEG", None)],
     },
     "dapm": {
         "train": [("DAPM/training/%s.png", "DAPM/training/%s_matte.png")],

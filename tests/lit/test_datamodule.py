@@ -46,12 +46,14 @@ class SaveOnError(lightning.Callback):
         trainer.save_checkpoint(self.path)
 
 
-def data(workers=0):
+def data(workers=0, batch_size=3):
     train, val = (SceneDataset(SyntheticScenes(32, count)) for count in (10, 1))
-    return MattingDataModule(train, val, None, partial(compose, trimap_kernel=3), batch_size=3, num_workers=workers)
+    return MattingDataModule(
+        train, val, None, partial(compose, trimap_kernel=3), batch_size=batch_size, num_workers=workers
+    )
 
 
-def watch(folder, workers=0, stop=None, epochs=EPOCHS, accumulate=1, **options):
+def watch(folder, workers=0, stop=None, epochs=EPOCHS, accumulate=1, batch_size=3, **options):
     """Train, or go on, and return what was shown: (epoch, batch, step, names, sum of the pixels)."""
     last = folder / "last.ckpt"
     module = Watch(stop)
@@ -65,7 +67,7 @@ def watch(folder, workers=0, stop=None, epochs=EPOCHS, accumulate=1, **options):
     )
     resumed = {"ckpt_path": str(last), "weights_only": True} if last.exists() else {}
     try:
-        trainer.fit(module, data(workers), **resumed)
+        trainer.fit(module, data(workers, batch_size), **resumed)
     except InterruptedError:
         return module.seen
     trainer.save_checkpoint(last)
@@ -99,20 +101,36 @@ def test_more_epochs_show_what_a_longer_run_would_have(whole, tmp_path, workers)
 
 def test_the_record_finds_the_batches_of_every_step(tmp_path):
     seen = [
-        *watch(tmp_path, stop=(1, 2), accumulate=2),  # steps 0 and 1 of epoch 0, step 2 of epoch 1
-        *watch(tmp_path, accumulate=3),  # goes on with batch 2 of epoch 1: steps 3 and 4, then 5 and 6
+        *watch(tmp_path, stop=(1, 2), accumulate=2, batch_size=6),  # of 3, 3 | 3, 1: steps 0 and 1, and step 2
+        *watch(tmp_path, accumulate=3, batch_size=6),  # of 2, 2, 2 | 2, 2: goes on with batch 3 of epoch 1
     ]
     first, second = read_records(tmp_path / "samples.json")
     assert (first.step, first.epoch, first.batch, first.accumulate, first.steps) == (0, 0, 0, 2, 2)
-    assert (second.step, second.epoch, second.batch, second.accumulate, second.steps) == (3, 1, 2, 3, 2)
+    assert (second.step, second.epoch, second.batch, second.accumulate, second.steps) == (3, 1, 3, 3, 2)
     for epoch, batch, step, *_ in seen:
         record = first if step < 3 else second
         assert record.step_of(epoch, batch) == step
         assert record.place(step)[0] == epoch
         assert batch in record.place(step)[1]
     assert first.place(1) == (0, range(2, 4))
-    assert second.place(3) == (1, range(2, 3))  # batches 0 and 1 were learnt from before
-    assert second.place(6) == (2, range(3, 4))
+    assert second.place(3) == (1, range(3, 5))
+    assert second.place(5) == (2, range(3, 5))
+
+
+@pytest.mark.parametrize("stop", [(1, 1), (1, 2), (1, 3), (1, "val")])
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_a_run_goes_on_with_the_step_it_was_in_whatever_makes_up_a_step(tmp_path, stop, accumulate):
+    def samples(seen):
+        steps = {}
+        for _, _, step, names, _ in seen:
+            steps[step] = [*steps.get(step, []), *names]
+        return steps
+
+    before = samples(watch(tmp_path, stop=stop, accumulate=2, batch_size=6))
+    after = samples(watch(tmp_path, accumulate=accumulate, batch_size=6))
+    assert min(after) == (4 if stop[1] == "val" else 2 + stop[1] // 2)
+    whole = samples(watch(tmp_path / "whole", batch_size=6))
+    assert before | after == whole
 
 
 @pytest.mark.filterwarnings("ignore:.*overfit")

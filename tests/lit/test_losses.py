@@ -81,5 +81,5 @@ def test_a_network_without_decoders_has_their_terms_left_out(pair):
 
 
 def test_a_loss_that_is_no_number_names_its_samples(pair):
-    with pytest.raises(FloatingPointError, match=r"semantic are not finite on the samples one, two; lower"):
+    with pytest.raises(FloatingPointError, match=r"semantic are not finite on the samples one, two$"):
         check_finite({"semantic": torch.tensor(float("nan")), "fused_alpha": torch.tensor(1.0)}, pair[1])

@@ -11,6 +11,7 @@ from aimmat.data.scenes import (
     SceneDataset,
     SceneSource,
     SyntheticScenes,
+    shared_out,
 )
 from aimmat.data.transforms import geometric, photometric
 
@@ -34,6 +35,7 @@ __all__ = [
     "read_folder",
     "read_manifest",
     "read_types",
+    "shared_out",
     "survey",
     "write_manifest",
 ]

@@ -268,42 +268,84 @@ class EpochSampler(Sampler[Key]):
             yield Key(self.epoch, index)
 
 
-class EpochBatches(Sampler[list[Key]]):
-    """The keys of an epoch in batches, shared out among the processes of a distributed run.
+def shared_out(batch_size: int, devices: int, device_batch_size: int | None = None) -> tuple[int, int]:
+    """How the batch of one step is shared out: among the devices, and in turns on each of them.
 
-    A step of the whole run takes the next `batch_size * world_size` keys, of which a process has every
-    `world_size`-th: the samples that one process would take in a batch of that size. Every sample is shown once: the
-    last step takes what is left, and processes may differ by one sample there. What is left joins the step before when
-    it is less than one for each process, since all must make as many steps.
+    Args:
+        batch_size: samples of a step, over all devices.
+        devices: how many there are.
+        device_batch_size: the most samples that a device takes at once; None takes its whole share.
+
+    Returns:
+        Samples that a device takes at once, and how often it does for one step (accumulation): as seldom as the limit
+        allows. `batch_size` is the product of both and `devices`.
+
+    Raises:
+        AimmatError: the devices cannot have equal shares, or a limit below 1.
+
+    >>> shared_out(16, devices=2, device_batch_size=5)
+    (4, 2)
+    """
+    share, left = divmod(batch_size, devices)
+    if left or not share:
+        fitting = [size for size in (share * devices, (share + 1) * devices) if size]
+        raise AimmatError(
+            f"data.batch_size={batch_size} is the batch of one step over all devices and {devices} of them cannot have "
+            f"equal shares; set it to {' or '.join(map(str, fitting))}, or take a number of devices that divides it"
+        )
+    if device_batch_size is not None and device_batch_size < 1:
+        raise AimmatError(
+            f"data.device_batch_size must be 1 or more, got {device_batch_size}; "
+            f"null lets a device take its share of {share} at once"
+        )
+    at_once = next(size for size in range(min(device_batch_size or share, share), 0, -1) if share % size == 0)
+    return at_once, share // at_once
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """The keys of an epoch in batches, shared out among the processes of a distributed run and their accumulations.
+
+    A step takes the next `batch_size` keys, whatever the number of processes and accumulations. A process has every
+    `world_size`-th of them, in `accumulate` batches. Every sample is shown once: the last step takes what is left, in
+    as many batches as that needs. All processes must make as many, so one that has no sample left for the last is
+    given the step's first again: `share` says that it does not count.
 
     Args:
         sampler: the order of the epoch, the same in every process.
-        batch_size: samples per step and process.
+        batch_size: samples of a step, over all processes.
         rank: this process.
         world_size: how many processes there are.
-
-    Raises:
-        AimmatError: there are more processes than samples.
+        accumulate: batches of a process that make a step.
     """
 
-    def __init__(self, sampler: EpochSampler, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        if len(sampler) < world_size:
-            raise AimmatError(
-                f"{world_size} processes cannot share {len(sampler)} training samples; "
-                f"set trainer.devices={len(sampler)} or fewer"
-            )
+    def __init__(
+        self, sampler: EpochSampler, batch_size: int, rank: int = 0, world_size: int = 1, accumulate: int = 1
+    ) -> None:
         self.sampler, self.batch_size, self.rank, self.world_size = sampler, batch_size, rank, world_size
+        self.accumulate, self.at_once = accumulate, -(-batch_size // (world_size * accumulate))
         self.first = 0  # the batch to begin with; not 0 when a run goes on in the middle of an epoch
 
     def __len__(self) -> int:
-        whole, left = divmod(len(self.sampler), self.batch_size * self.world_size)
-        return max(1, whole + (left >= self.world_size))
+        steps = -(-len(self.sampler) // self.batch_size)
+        left = len(self.sampler) - (steps - 1) * self.batch_size
+        return (steps - 1) * self.accumulate + -(-left // (self.world_size * self.at_once))
 
     def __iter__(self) -> Iterator[list[Key]]:
-        keys, step, count = list(self.sampler), self.batch_size * self.world_size, len(self)
-        for number in range(self.first, count):
-            end = (number + 1) * step if number < count - 1 else len(keys)
-            yield keys[number * step + self.rank : end : self.world_size]
+        keys = list(self.sampler)
+        for number in range(self.first, len(self)):
+            step, places = self._places(number)
+            yield [keys[place] for place in places or step[:1]]
+
+    def share(self, number: int) -> float:
+        """Which part of its step's samples a batch of this process has: what its mean loss weighs."""
+        step, places = self._places(number)
+        return len(places) / len(step)
+
+    def _places(self, number: int) -> tuple[range, range]:
+        """Where in the epoch's order a batch's step and its own samples are."""
+        begin, turn = number // self.accumulate * self.batch_size, number % self.accumulate
+        step = range(begin, min(begin + self.batch_size, len(self.sampler)))
+        return step, step[self.rank :: self.world_size][turn * self.at_once : (turn + 1) * self.at_once]
 
 
 def cover(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

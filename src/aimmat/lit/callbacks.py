@@ -1,4 +1,4 @@
-"""Callbacks: pictures for loggers and gallery, mattes as files; checkpoints that are whole, also when interrupted."""
+"""Callbacks: pictures for loggers and gallery, mattes as files."""
 
 from __future__ import annotations
 
@@ -9,44 +9,14 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.nn import functional as F
 
 from aimmat.images import write_alpha
 from aimmat.lit.module import MattingModule
+from aimmat.lit.processes import gathered
 from aimmat.schema import Batch, Category, ImageType, Prediction, Protocol, SemanticClass
 from aimmat.tables import GalleryItem
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it: what was there stays whole until the new one is."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save under a temporary name, then rename; remove what is left of a failure."""
-        partial = Path(f"{path}.partial")
-        try:
-            super().save_checkpoint(checkpoint, partial, storage_options)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-class SaveOnExit(Callback):
-    """Write `last.ckpt` when training is interrupted or fails, so that `resume=` goes on from there.
-
-    Args:
-        folder: where the checkpoints of the stage lie.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save what was learnt, unless nothing was or the disk is the trouble."""
-        learning = trainer.training or trainer.validating
-        if learning and trainer.global_step and not isinstance(exception, OSError):
-            trainer.save_checkpoint(self.folder / "last.ckpt")
 
 
 class ValidationPanel(Callback):
@@ -95,7 +65,7 @@ class TestPictures(Callback):
     """Keep what the gallery shows of the test, at thumbnail size.
 
     Args:
-        pictures: how many at most, the first of the test.
+        pictures: how many at most, the first of the test; each process keeps its share, all have them at the end.
         side: longer side of a thumbnail, pixels.
     """
 
@@ -120,10 +90,14 @@ class TestPictures(Callback):
     ) -> None:
         """Keep a picture with its row."""
         assert isinstance(pl_module, MattingModule)
-        if len(self.items) >= self.pictures:
+        if len(self.items) * trainer.world_size >= self.pictures:
             return
         row = pl_module.rows[-1]
         self.items.append(gallery_item(row.name, row.scores, outputs["prediction"], batch, self.side))
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put together what the processes kept."""
+        self.items = gathered(self.items)[: self.pictures]
 
 
 class WriteMattes(Callback):

@@ -16,7 +16,7 @@ import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
-from aimmat.data import EpochBatches, EpochSampler
+from aimmat.data import EpochBatches, EpochSampler, shared_out
 from aimmat.data.errors import SkipErrors
 from aimmat.data.records import SampleRecord, entries_of, fingerprint, read_records, versions
 from aimmat.schema import AimmatError, Batch, Layers
@@ -31,11 +31,13 @@ class MattingDataModule(LightningDataModule):
         val: the same, of any sizes; None goes without validation.
         test: the same, of any sizes.
         compose: makes a `Batch` of `Layers` on their device: `compose(layers, augment: bool)`.
-        batch_size: training samples per step and process.
+        batch_size: training samples of a step of the optimiser, over all devices and accumulations.
         num_workers: loader processes of the training set; validation and test load in the main process.
         seed: of the order of the training samples.
         on_error: "stop" ends a run at a file that cannot be used; "skip" names it, takes another sample, counts and
             goes on. A test stops in either case: its figures would be those of another data set.
+        device_batch_size: the most of a step's samples that a device takes at once; None takes its whole share. Who
+            makes the trainer asks `shared_out` and sets its `accumulate_grad_batches`.
 
     Raises:
         AimmatError: another word for `on_error`.
@@ -51,6 +53,7 @@ class MattingDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         on_error: str = "stop",
+        device_batch_size: int | None = None,
     ) -> None:
         super().__init__()
         if on_error not in ("stop", "skip"):
@@ -61,19 +64,33 @@ class MattingDataModule(LightningDataModule):
         self.skipped: Counter[str] = Counter()  # what was wrong with files that were left out, and how often
         self.compose = compose
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.device_batch_size = device_batch_size
 
-    def batches(self, rank: int = 0, world_size: int = 1) -> EpochBatches:
+    def shared_out(self, devices: int) -> tuple[int, int]:
+        """Samples that each of so many devices takes at once, and how often for one step."""
+        return shared_out(self.batch_size, devices, self.device_batch_size)
+
+    def batches(self, rank: int = 0, world_size: int = 1, accumulate: int = 1) -> EpochBatches:
         """Which training samples a process is shown in an epoch, batch by batch."""
         order = EpochSampler(len(self.train), self.seed)  # type: ignore[arg-type]
-        return EpochBatches(order, self.batch_size, rank, world_size)
+        return EpochBatches(order, self.batch_size, rank, world_size, accumulate)
+
+    def share(self, batch_idx: int) -> float:
+        """Which part of its step's samples this process has in a batch of the epoch."""
+        return self._batches().share(batch_idx)
+
+    def _batches(self) -> EpochBatches:
+        if self.trainer is None:
+            return self.batches()
+        trainer = self.trainer
+        return self.batches(trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, every epoch anew; every sample once, so that the last batch may be smaller."""
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return _TrainLoader(
             self.trainer,
             self.train,
-            batch_sampler=self.batches(rank, world_size),
+            batch_sampler=self._batches(),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -92,6 +109,11 @@ class MattingDataModule(LightningDataModule):
         if dataset is None:
             return []
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if len(dataset) < world_size:  # type: ignore[arg-type]
+            raise AimmatError(
+                f"{world_size} processes cannot share the {len(dataset)} pictures of a validation or test; "  # type: ignore[arg-type]
+                f"set trainer.devices={len(dataset)} or fewer"  # type: ignore[arg-type]
+            )
         mine = torch.utils.data.Subset(dataset, range(rank, len(dataset), world_size))  # type: ignore[arg-type]
         return DataLoader(mine, batch_size=1)
 
@@ -116,6 +138,8 @@ class MattingDataModule(LightningDataModule):
 
 class RecordSamples(Callback):
     """Write a `SampleRecord` when training begins, goes on, or accumulates another number of batches.
+
+    A run that goes on begins with the step that it was in, though it may take another number of batches for it now.
 
     Args:
         path: a JSON file, a list of records.
@@ -150,6 +174,26 @@ class RecordSamples(Callback):
         )
         records = read_records(self.path) if self.path.exists() else []
         write_file(self.path, json.dumps([asdict(found) for found in (*records, record)], indent=1))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep how many batches make a step."""
+        checkpoint["accumulate_grad_batches"] = trainer.accumulate_grad_batches
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Count the batches of the epoch as they are now, to the beginning of a step: half a one left no gradient."""
+        progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress")
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if progress is None or not hasattr(data, "batches"):
+            return
+        now, current = trainer.accumulate_grad_batches, progress["current"]
+        steps = current["completed"] // checkpoint.get("accumulate_grad_batches", now)
+        done = steps * now
+        if progress["is_last_batch"] and current["completed"] == current["ready"]:
+            done = len(data.batches(0, trainer.world_size, now))
+        else:
+            progress["is_last_batch"] = False
+        progress["total"] = {name: count + done - current["completed"] for name, count in progress["total"].items()}
+        progress["current"] = dict.fromkeys(current, done)
 
 
 class _TrainLoader(DataLoader):

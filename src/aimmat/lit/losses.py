@@ -66,6 +66,11 @@ class MattingLoss(nn.Module):
             and not (name.startswith("matting") and prediction.matting is None)
         }
 
+    @staticmethod
+    def area(batch: Batch) -> Tensor:
+        """Pixels that `matting_alpha` is a mean over, where the other terms are means over the samples."""
+        return (batch["semantic"] == SemanticClass.TRANSITION).sum()
+
     def _term(self, name: str, prediction: Prediction, batch: Batch) -> Tensor:
         alpha, target, protocol = batch["alpha"], batch["semantic"], self.protocol
         transition = target == SemanticClass.TRANSITION
@@ -97,6 +102,5 @@ def check_finite(terms: dict[str, Tensor], batch: Batch) -> None:
     bad = [name for name, term in terms.items() if not torch.isfinite(term.detach())]
     if bad:
         raise FloatingPointError(
-            f"the loss terms {', '.join(bad)} are not finite on the samples {', '.join(batch['name'])}; "
-            f"lower the learning rate, or train in 32-bit precision"
+            f"the loss terms {', '.join(bad)} are not finite on the samples {', '.join(batch['name'])}"
         )

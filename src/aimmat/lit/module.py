@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
-import torch
-import torch.distributed as dist
-from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aimmat import models
 from aimmat.inference import build_strategy
-from aimmat.lit.losses import check_finite
-from aimmat.metrics import MattingMetrics, measure
-from aimmat.schema import Batch, Category, ImageType, Prediction, Row
+from aimmat.lit.losses import MattingLoss, check_finite
+from aimmat.lit.processes import gathered
+from aimmat.lit.steps import WholeSteps
+from aimmat.metrics import MattingMetrics, SemanticMetrics, measure
+from aimmat.schema import AimmatError, Batch, Category, ImageType, Prediction, Row
 
 
-class MattingModule(LightningModule):
+class MattingModule(WholeSteps):
     """Train and test one network.
 
     Args:
@@ -28,6 +27,11 @@ class MattingModule(LightningModule):
         optimizer: makes the optimiser of the parameters.
         schedule: makes a learning-rate schedule of `(optimizer, total_steps=...)`; None keeps the rate.
         prefix: put before the logged names; stages before the last have one.
+        frozen: what does not learn: parts of the network by the beginning of their parameters' names (encoder,
+            semantic.head, ...), and `batch_norm`, which keeps the statistics of every batch normalisation.
+
+    Raises:
+        AimmatError: `frozen` names no part of the network, or all of them.
     """
 
     def __init__(
@@ -38,13 +42,17 @@ class MattingModule(LightningModule):
         optimizer: Callable[..., Optimizer] | None = None,
         schedule: Callable[..., Any] | None = None,
         prefix: str = "",
+        frozen: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"model": dict(model), "inference": dict(inference)})
         self.net = models.build(**model)
         self.strategy = build_strategy(**inference)
         self.loss, self.optimizer, self.schedule, self.prefix = loss, optimizer, schedule, prefix
+        self.frozen = tuple(frozen)
+        self._freeze()
         self.val_metrics, self.test_metrics = MattingMetrics(), MattingMetrics()
+        self.semantic_metrics = SemanticMetrics()  # of the test
         self.rows: list[Row] = []
 
     def forward(self, image: Tensor) -> Prediction:
@@ -56,11 +64,17 @@ class MattingModule(LightningModule):
         assert self.loss is not None
         terms = self.loss(self.net(batch["image"]), batch)
         check_finite(terms, batch)
-        total = torch.stack(list(terms.values())).sum()
-        size = len(batch["name"])
-        self.log_dict({f"{self.prefix}train/{name}": term for name, term in terms.items()}, batch_size=size)
-        self.log(f"{self.prefix}train/loss", total, prog_bar=True, batch_size=size)
-        return total
+        areas = {"matting_alpha": self.loss.area(batch)} if isinstance(self.loss, MattingLoss) else {}
+        return self.learn(terms, batch_idx, areas)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or test; frozen batch normalisation stays in the latter."""
+        super().train(mode)
+        if "batch_norm" in self.frozen:
+            for part in self.net.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+        return self
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
         """Prediction at the picture's own size, scored."""
@@ -80,24 +94,40 @@ class MattingModule(LightningModule):
         """Prediction at the picture's own size, scored; a row for each picture."""
         prediction = self.strategy(self.net, batch["image"])
         self.rows += rows(self._score(self.test_metrics, prediction, batch), batch)
+        if prediction.semantic is not None:
+            classes = prediction.semantic.argmax(dim=1, keepdim=True)
+            self.semantic_metrics.update(classes, batch["semantic"], batch["type"], batch["category"])
         return {"prediction": prediction}
 
     def on_test_epoch_end(self) -> None:
-        """Log the metrics by type and category, and gather the rows of all processes."""
+        """Log the metrics by type and category, those of the semantic decoder too, and gather all processes' rows."""
         self._log_metrics(self.test_metrics, "test")
-        if dist.is_available() and dist.is_initialized():
-            parts: list[list[Row]] = [[] for _ in range(dist.get_world_size())]
-            dist.all_gather_object(parts, self.rows)
-            self.rows = [row for part in parts for row in part]
+        semantic = self.semantic_metrics.compute()
+        self.log_dict({f"{self.prefix}test/semantic_{name}": value for name, value in semantic.items()})
+        self.semantic_metrics.reset()
+        self.rows = gathered(self.rows)
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and the schedule stepped after every batch."""
         assert self.optimizer is not None
-        optimizer = self.optimizer(self.net.parameters())
+        optimizer = self.optimizer([parameter for parameter in self.net.parameters() if parameter.requires_grad])
         if self.schedule is None:
             return optimizer
         schedule = self.schedule(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _freeze(self) -> None:
+        names = [part for part in self.frozen if part != "batch_norm"]
+        parameters = dict(self.net.named_parameters())
+        parts = {part: [name for name in parameters if f"{name}.".startswith(f"{part}.")] for part in names}
+        if unknown := [part for part, found in parts.items() if not found]:
+            known = ", ".join(dict.fromkeys(name.partition(".")[0] for name in parameters))
+            raise AimmatError(f"frozen names {', '.join(unknown)}; name parts of {known}, or batch_norm")
+        for name in {name for found in parts.values() for name in found}:
+            parameters[name].requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in parameters.values()):
+            raise AimmatError(f"frozen={list(self.frozen)} leaves nothing to learn; leave out a part")
+        self.train()
 
     def _score(self, metrics: MattingMetrics, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         scores = measure(prediction.alpha.float(), batch["alpha"], batch["trimap"])

@@ -115,7 +115,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale each channel of (B, C, H, W) by its own factor in (0, 1)."""
-        weight: Tensor = self.excite(F.relu(self.squeeze(x.mean(dim=(2, 3))))).sigmoid()  # (B, C)
+        mean = x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)  # its gradient is channels-last, as those it joins
+        weight: Tensor = self.excite(F.relu(self.squeeze(mean))).sigmoid()  # (B, C)
         return x * weight[:, :, None, None]
 
 
@@ -132,7 +133,8 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 1, H, W), values in (0, 1)."""
-        summary = torch.cat((x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)), dim=1)
+        pixels = x.permute(0, 2, 3, 1)  # so the gradient is channels-last, as those it joins
+        summary = torch.stack((pixels.mean(dim=-1), pixels.max(dim=-1).values), dim=1)
         attention: Tensor = self.conv(summary).sigmoid()
         return attention
 
@@ -203,36 +205,43 @@ def unpool(x: Tensor, indices: Tensor, output_size: tuple[int, int], *, losers: 
 
 
 class _Unpool(torch.autograd.Function):
-    """Two ways forward, the same to the bit, and two rules back."""
+    """One way forward, and two rules back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, indices: Tensor, output_size: tuple[int, int], losers: bool) -> Tensor:
         ctx.save_for_backward(indices)
-        ctx.losers = losers
-        ordered = x.device.type == "cpu" and not torch.are_deterministic_algorithms_enabled()
-        if ordered and not torch.compiler.is_compiling():
-            with torch.autocast("cpu", enabled=False):  # which would turn bfloat16 into float32
-                # With several threads, a channels-last map would be shared out so that any of the losers may win.
-                plain = x.contiguous(), indices.contiguous()
-                return F.max_unpool2d(*plain, kernel_size=(2, 2), output_size=output_size)
-        # Whoever shares a pixel writes the winner's value: then the order of writing does not matter.
-        value = x.clone()
-        for earlier, later in _neighbours(indices):
-            value[earlier] = torch.where(indices[earlier] == indices[later], x[later], value[earlier])
-        unpooled = x.new_zeros(*x.shape[:2], *output_size)
-        unpooled.flatten(2).scatter_(2, indices.flatten(2), value.flatten(2))  # through a view
+        ctx.losers, ctx.last = losers, x.is_contiguous(memory_format=torch.channels_last)
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            # Whoever shares a pixel writes the winner's value: then the order of writing does not matter. Eager on a
+            # CPU, the pixels of a plane are written in turn, however many threads share the planes.
+            value = x.clone()
+            for earlier, later in _neighbours(indices):
+                value[earlier] = torch.where(indices[earlier] == indices[later], x[later], value[earlier])
+            x = value
+        layout = torch.channels_last if ctx.last else torch.contiguous_format
+        unpooled = torch.empty(*x.shape[:2], *output_size, dtype=x.dtype, device=x.device, memory_format=layout).zero_()
+        pixels = _pixels(unpooled, ctx.last)  # a view
+        pixels.scatter_(2 - ctx.last, _pixels(indices, ctx.last), _pixels(x, ctx.last))
         return unpooled
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (indices,) = ctx.saved_tensors
-        taken = grad.flatten(2).gather(2, indices.flatten(2)).view(indices.shape)
+        taken = _pixels(grad, ctx.last).gather(2 - ctx.last, _pixels(indices, ctx.last))
+        if ctx.last:
+            taken = taken.mT
+        taken = taken.view(indices.shape)
         if ctx.losers:
             return taken, None, None, None
         beaten = torch.zeros_like(indices, dtype=torch.bool)
         for earlier, later in _neighbours(indices):
             beaten[earlier] |= indices[earlier] == indices[later]
         return taken.masked_fill(beaten, 0), None, None, None
+
+
+def _pixels(maps: Tensor, last: bool) -> Tensor:
+    """Maps as (B, C, H * W), or as (B, H * W, C) where channels are last in memory too: either way in its order."""
+    return maps.permute(0, 2, 3, 1).flatten(1, 2) if last else maps.flatten(2)
 
 
 def _neighbours(pooled: Tensor) -> Iterator[tuple[Any, Any]]:

@@ -202,10 +202,11 @@ def _device(record: SampleRecord) -> torch.device:
 def _shown(data: MattingDataModule, record: SampleRecord, epoch: int) -> Iterator[tuple[int, int, list[Key]]]:
     """Every batch of an epoch: its process, its number, its samples."""
     for process in range(record.processes):
-        batches = data.batches(process, record.processes)
+        batches = data.batches(process, record.processes, record.accumulate)
         batches.sampler.set_epoch(epoch)
         for number, keys in enumerate(batches):
-            yield process, number, keys
+            if batches.share(number):  # else a process that had no sample left
+                yield process, number, keys
 
 
 def _replay(

@@ -1,7 +1,14 @@
 """Weights on disk, and the ready network that they make."""
 
 from aimmat.weights.backbones import load_backbone
-from aimmat.weights.checkpoints import load_network, read_network, save_backbone, save_network, save_release
+from aimmat.weights.checkpoints import (
+    load_network,
+    read_network,
+    save_backbone,
+    save_network,
+    save_release,
+    save_resnet,
+)
 from aimmat.weights.releases import RELEASES, Release, fetch
 
 __all__ = [
@@ -14,4 +21,5 @@ __all__ = [
     "save_backbone",
     "save_network",
     "save_release",
+    "save_resnet",
 ]

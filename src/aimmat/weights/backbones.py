@@ -33,9 +33,7 @@ def load_backbone(net: nn.Module, path_or_name: str | PathLike[str], kind: str |
     if kind not in KINDS:
         meanings = " or ".join(f"{name} ({meaning})" for name, meaning in KINDS.items())
         raise AimmatError(f"the kind of the backbone {path_or_name} must be {meanings}, got {kind!r}")
-    encoder = getattr(getattr(net, "_orig_mod", net), "encoder", None)
-    if not isinstance(encoder, ResNet34):
-        raise AimmatError(f"a backbone fills a ResNet-34 encoder, which {type(net).__name__} does not have")
+    encoder = encoder_of(net)
     path, release = find(path_or_name)
     content, wanted = read(path), encoder.state_dict()
     bare = content.card is None and released.is_resnet(content.weights)
@@ -51,12 +49,31 @@ def load_backbone(net: nn.Module, path_or_name: str | PathLike[str], kind: str |
     )
 
 
+def encoder_of(net: nn.Module) -> ResNet34:
+    """The encoder that a backbone fills.
+
+    Args:
+        net: a network; it may be compiled.
+
+    Raises:
+        AimmatError: it has no ResNet-34.
+    """
+    encoder = getattr(getattr(net, "_orig_mod", net), "encoder", None)
+    if not isinstance(encoder, ResNet34):
+        raise AimmatError(f"a backbone fills a ResNet-34 encoder, which {type(net).__name__} does not have")
+    return encoder
+
+
+def kind_of(encoder: ResNet34) -> str:
+    """The one of KINDS that an encoder is, and that its weights are trained as."""
+    return "r34_mp" if sum(encoder.pools) > 1 else "resnet34"
+
+
 def _encoder(path: Path, net: nn.Module, kind: str) -> Weights:
     """The weights of another network's encoder, of which it is known what it was trained as."""
     encoder = getattr(net, "encoder", None)
     if not isinstance(encoder, ResNet34):
         raise AimmatError(f"{path} holds a {type(net).__name__}, which has no ResNet-34 encoder")
-    own = "r34_mp" if sum(encoder.pools) > 1 else "resnet34"
-    if own != kind:
+    if (own := kind_of(encoder)) != kind:
         raise AimmatError(f"the encoder in {path} was trained as {own}, not as {kind}; set backbone.kind={own}")
     return encoder.state_dict()

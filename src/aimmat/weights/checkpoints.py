@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 import aimmat
 from aimmat import models
+from aimmat.models.encoders import ResNet34
 from aimmat.schema import AimmatError, Protocol, is_release
 from aimmat.weights import released
 from aimmat.weights.files import Card, Content, Weights, find, fit, plain, read, write
@@ -110,6 +111,21 @@ def save_backbone(path: str | PathLike[str], net: nn.Module, unused: Mapping[str
     """
     tensors = released.to_aim(net, unused).items()
     _save(path, {name.removeprefix("resnet."): value for name, value in tensors if name.startswith("resnet.")})
+
+
+def save_resnet(path: str | PathLike[str], encoder: ResNet34, classifier: nn.Linear) -> None:
+    """Write an encoder that was trained as a classifier as a bare ResNet-34, which `load_backbone` reads.
+
+    Args:
+        path: the file to write, by custom `.pth`; its folder is made if missing. At width 1 it is what the release's
+            `r34mp_pretrained_imagenet.pth.tar` is.
+        encoder: of any width.
+        classifier: what follows the mean of its last map.
+
+    Raises:
+        AimmatError: the file cannot be written.
+    """
+    _save(path, released.to_resnet(encoder, classifier))
 
 
 def load_network(path_or_name: str | PathLike[str], protocol: Protocol | None = None) -> tuple[nn.Module, Card]:

@@ -177,11 +177,12 @@ def plain(name: str) -> str:
 def _in_folder(path: Path) -> Path:
     if (path / "model.safetensors").is_file():
         return path / "model.safetensors"
-    last = [file for pattern in ("", "*/") for file in path.glob(f"{pattern}checkpoints/last.ckpt") if file.is_file()]
+    names = ("last.ckpt", "previous.ckpt")  # the second alone where a run was killed between two renames
+    last = [file for below in ("", "*/") for name in names for file in path.glob(f"{below}checkpoints/{name}")]
     if last:
         return max(last, key=lambda file: file.stat().st_mtime)
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
-    found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
+    there = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
+    found = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "") if there else "nothing"
     raise AimmatError(
         f"cannot load {path}: a run's folder holds model.safetensors or <stage>/checkpoints/last.ckpt, "
         f"here lies {found}; give the path of a checkpoint file"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from aimmat.models.aimnet import AimNet
-from aimmat.models.encoders import CHANNELS, DEPTHS
+from aimmat.models.encoders import CHANNELS, DEPTHS, ResNet34
 from aimmat.schema import AimmatError
 from aimmat.weights.files import Card, Weights, fit
 from aimmat.weights.releases import Release
@@ -146,6 +146,19 @@ def from_resnet(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Te
     features = {name: value for name, value in found.items() if name not in CLASSIFIER}
     fitting = fit(path, "a ResNet-34", {theirs: wanted[ours] for ours, theirs in names.items()}, features)
     return {ours: fitting[theirs] for ours, theirs in names.items()}
+
+
+def to_resnet(encoder: ResNet34, classifier: nn.Linear) -> Weights:
+    """The names that torchvision and timm share, in their order.
+
+    Args:
+        encoder: of any width.
+        classifier: what follows the mean of its last map.
+    """
+    weights = encoder.state_dict()
+    named = {theirs: weights[ours] for ours, theirs in rename(weights, RESNET).items()}
+    named |= {f"fc.{name}": value for name, value in classifier.state_dict().items()}
+    return {name: value.detach().cpu().contiguous() for name, value in named.items()}
 
 
 def to_aim(net: nn.Module, unused: Mapping[str, Tensor] | None = None) -> Weights:
