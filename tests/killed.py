@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aimmat import train
 from aimmat.lit import MattingModule, SaveLast
+from aimmat.train import report, stages
 
 
 def kill(*_, **__):
@@ -35,11 +36,11 @@ POINTS = {
     "while the second checkpoint is written": lambda: instead(os, "fsync", lambda _: next(writings) == 2, halve),
     "in a validation": lambda: instead(MattingModule, "validation_step"),
     "between the renames": lambda: instead(Path, "replace", lambda path, _: path.name == "last.ckpt.partial"),
-    "before a stage's weights": lambda: instead(train, "save_network"),
-    "between stages": lambda: instead(train, "latest", lambda folder: folder.parent.name == "matting"),
+    "before a stage's weights": lambda: instead(stages, "save_network"),
+    "between stages": lambda: instead(stages, "latest", lambda folder: folder.parent.name == "matting"),
     "in the middle of an epoch and a step": lambda: instead(MattingModule, "training_step", batch),
     "in the test": lambda: instead(MattingModule, "test_step", lambda module, batch, index: index == 1),
-    "while tables are written": lambda: instead(train, "gallery_png"),
+    "while tables are written": lambda: instead(report, "gallery_png"),
 }
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import torch
 from aimmat.lit import MattingModule
 from aimmat.prepare import main as prepare
 from aimmat.schema import AimmatError
-from aimmat.train import _resumed, main
+from aimmat.train import main
+from aimmat.train.resume import resumed
 from aimmat.weights import load_network
 
 # the demo's averages and schedule; 2 stages of 2 epochs of 3 steps of 2 batches
@@ -119,15 +120,15 @@ def run_of(arguments, folder):
     overrides.write_text("".join(f"- {argument}\n" for argument in arguments) or "[]\n")
 
 
-def resumed(*arguments):
+def goes_on_in(*arguments):
     """The folder that a command goes on in; None when it begins a run."""
-    places = [found for found in _resumed(list(arguments)) if found.startswith("hydra.run.dir='")]
+    places = [found for found in resumed(list(arguments)) if found.startswith("hydra.run.dir='")]
     return Path(places[-1].removeprefix("hydra.run.dir='").rstrip("'")) if places else None
 
 
 def test_auto_takes_the_newest_unfinished_run_of_the_same_arguments(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert resumed("seed=1", "resume=auto") is None
+    assert goes_on_in("seed=1", "resume=auto") is None
     demo = tmp_path / "runs" / "demo"
     for number, (name, arguments) in enumerate(
         {"c": ["seed=1"], "b": ["seed=1"], "a": ["seed=2"], "e": [], "d": ["seed=1"]}.items()
@@ -135,20 +136,20 @@ def test_auto_takes_the_newest_unfinished_run_of_the_same_arguments(tmp_path, mo
         run_of(arguments, demo / name)
         os.utime(demo / name / ".hydra" / "overrides.yaml", (number, number))
     (demo / "d" / "model.safetensors").touch()
-    assert resumed("seed=1", "resume=auto") == demo / "b"
-    assert resumed("resume=auto", "seed=2") == demo / "a"
-    assert resumed("resume=auto") == demo / "e"
-    assert resumed("resume=auto", "seed=3") is None
-    assert resumed("resume=auto", "seed=1", "task_name=other") is None
+    assert goes_on_in("seed=1", "resume=auto") == demo / "b"
+    assert goes_on_in("resume=auto", "seed=2") == demo / "a"
+    assert goes_on_in("resume=auto") == demo / "e"
+    assert goes_on_in("resume=auto", "seed=3") is None
+    assert goes_on_in("resume=auto", "seed=1", "task_name=other") is None
     (demo / "b" / ".hydra" / "overrides.yaml").write_text("- see")  # cut short by a kill
-    assert resumed("seed=1", "resume=auto") == demo / "c"
+    assert goes_on_in("seed=1", "resume=auto") == demo / "c"
 
 
 def test_auto_goes_on_with_what_it_went_on_with(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_of(["seed=1"], tmp_path / "runs/demo/a")
     for _ in range(2):
-        arguments = _resumed(["seed=1", "resume=auto"])
+        arguments = resumed(["seed=1", "resume=auto"])
         assert arguments[:2] == ["seed=1", f"resume='{tmp_path}/runs/demo/a'"]
         assert arguments[-1] == "hydra.output_subdir=null"  # the run's own arguments stay as they are
 
@@ -156,18 +157,18 @@ def test_auto_goes_on_with_what_it_went_on_with(tmp_path, monkeypatch):
 def test_auto_in_a_folder_that_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = ["seed=1", "hydra.run.dir=here", "resume=auto"]
-    assert resumed(*given) is None
+    assert goes_on_in(*given) is None
     run_of(["seed=1"], tmp_path / "here")
-    assert resumed(*given) == tmp_path / "here"
+    assert goes_on_in(*given) == tmp_path / "here"
     with pytest.raises(AimmatError, match="here holds a run of other arguments: seed=1; name another folder"):
-        _resumed(["seed=2", *given[1:]])
+        resumed(["seed=2", *given[1:]])
 
 
 def test_a_run_goes_on_with_further_arguments_the_next_time_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_of(["seed=1"], tmp_path / "a")
-    assert _resumed(["resume=a", "mattes=true"])[:2] == ["seed=1", "mattes=true"]
-    assert _resumed(["resume=a"])[:2] == ["seed=1", "mattes=true"]
+    assert resumed(["resume=a", "mattes=true"])[:2] == ["seed=1", "mattes=true"]
+    assert resumed(["resume=a"])[:2] == ["seed=1", "mattes=true"]
 
 
 @pytest.mark.parametrize(

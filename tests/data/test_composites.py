@@ -19,7 +19,7 @@ from aimmat.data.composites import CompositeDataset, cover_window, fitting, resi
 from aimmat.functional import composite
 from aimmat.schema import AimmatError, Category, ImageType
 from aimmat.tables import read_rows
-from aimmat.train import _data, config_dir
+from aimmat.train import config_dir, stage_data
 
 make_tree = run_path(str(Path(__file__).parent / "trees.py"))["make_tree"]
 PLAIN = {"crop_sizes": [64], "input_size": 32, "flip": 0}
@@ -369,11 +369,11 @@ def test_the_papers_config_has_the_papers_sizes():
 
 def test_the_papers_first_stage_is_duts_and_nothing_of_the_composites():
     config = composed("data=paper", "stage@stage.saliency=duts", "duts.train.flip=0.25")
-    data = _data(config, "saliency")
+    data = stage_data(config, "saliency")
     assert data.train == composed("data=duts", "data.train.flip=0.25").data.train
     assert data.compose.trimap_kernel == 10
     assert data.compose.representation == "trimap"
-    assert _data(config, "matting").train == config.data.train
+    assert stage_data(config, "matting").train == config.data.train
 
 
 @pytest.mark.parametrize("variant", ["archive", "release"])
