@@ -139,7 +139,7 @@ def test_the_first_process_alone_prints_and_writes(two):
 
 
 def test_the_batch_of_a_step_is_said_before_the_first_step(two):
-    line = "4 pictures a step = 2 devices x 2 at once x 1 accumulated; learning rate and schedule count these steps"
+    line = "2 (devices) x 2 (at once) x 1 (accumulated) make a step; learning rate and schedule count steps"
     assert two[1].stdout.count(line) == 2  # stages
 
 

@@ -235,6 +235,6 @@ def test_mixed_precision_clipping_and_accumulation_train(tmp_path):
     small = [*helpers["SMALL"], "logger=csv", "hydra.run.dir=out", "constants=false"]
     done = train(*small, *given, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "4 pictures a step = 1 devices x 2 at once x 2 accumulated" in done.stdout
+    assert "1 (devices) x 2 (at once) x 2 (accumulated) make a step" in done.stdout
     weights = load_network(tmp_path / "out")[0].state_dict().values()
     assert {value.dtype for value in weights if value.is_floating_point()} == {torch.float32}

@@ -111,12 +111,13 @@ def train_stage(
     trainer.log_every_n_steps = min(trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
     if recipe := getattr(data.train, "recipe", ""):  # how the paper counts its training images
         console.print(f"stage {stage}: {recipe}", soft_wrap=True)
-    console.print(
-        f"stage {stage}: {epochs} epochs of {steps} steps, {data.batch_size} pictures a step = {trainer.world_size} "
-        f"devices x {at_once} at once x {trainer.accumulate_grad_batches} accumulated; "
-        f"learning rate and schedule count these steps, whatever the devices",
-        soft_wrap=True,
-    )
+    console.print(f"stage {stage}: {epochs} epochs of {steps} steps, {data.batch_size} pictures a step", soft_wrap=True)
+    if trainer.world_size * trainer.accumulate_grad_batches > 1:
+        console.print(
+            f"stage {stage}: {trainer.world_size} (devices) x {at_once} (at once) x {trainer.accumulate_grad_batches} "
+            f"(accumulated) make a step; learning rate and schedule count steps, whatever the devices",
+            soft_wrap=True,
+        )
     if config.estimate and trainer.is_global_zero:
         console.print(f"stage {stage}: {estimate(trainer, module, data, epochs * steps, folder)}", soft_wrap=True)
     _log_of(stage, loggers)
