@@ -6,7 +6,7 @@ RUN = $(VENV)/bin/python
 export NO_ALBUMENTATIONS_UPDATE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test check format notebooks bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ check: install ## ruff, formatting, types, floors
 format: install ## mend formatting and what ruff can
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+notebooks: install ## write notebooks/*.ipynb again from their .py
+	$(RUN) -m jupytext --quiet --to ipynb notebooks/*.py
 
 bench: install ## print sizes, times and memory of the network
 	$(RUN) -m aimmat.bench model=aimnet

@@ -40,6 +40,9 @@ POINTS = {
     "between stages": lambda: instead(stages, "latest", lambda folder: folder.parent.name == "matting"),
     "in the middle of an epoch and a step": lambda: instead(MattingModule, "training_step", batch),
     "in the test": lambda: instead(MattingModule, "test_step", lambda module, batch, index: index == 1),
+    "in the test of job 6": lambda: instead(
+        MattingModule, "test_step", lambda module, *_: Path(module.trainer.default_root_dir).name == "6"
+    ),
     "while tables are written": lambda: instead(report, "gallery_png"),
 }
 

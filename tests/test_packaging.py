@@ -25,7 +25,14 @@ def site(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "name",
-    ["py.typed", "conf/train.yaml", "conf/experiment/demo.yaml", "data/sample/manifest.csv", "tables/gallery.html"],
+    [
+        "py.typed",
+        "conf/train.yaml",
+        "conf/experiment/demo.yaml",
+        "data/sample/manifest.csv",
+        "tables/gallery.html",
+        "tables/paper.csv",
+    ],
 )
 def test_a_wheel_holds_what_is_no_python(site, name):
     assert (site / "aimmat" / name).is_file()

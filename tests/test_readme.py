@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from runpy import run_path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aimmat import bench, convert, models, prepare, score, train
+from aimmat import bench, convert, models, prepare, report, score, train
 from aimmat.weights import save_release
 
 ROOT = Path(__file__).parents[1]
@@ -133,8 +134,21 @@ def test_a_scoring_command_of_the_readme_runs(arguments, tmp_path, monkeypatch):
     assert (tmp_path / "predictions_scores" / "rows.csv").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments", [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.report"]], ids=" ".join
+)
+def test_a_reporting_command_of_the_readme_runs(arguments, folder, tmp_path, monkeypatch):
+    for name, seed in (("RUN", 42), ("OTHER", 43)):
+        shutil.copytree(folder / EXAMPLE_RUN, tmp_path / name)
+        config = (folder / EXAMPLE_RUN / "config.yaml").read_text()
+        (tmp_path / name / "config.yaml").write_text(config.replace("\nseed: 42", f"\nseed: {seed}"))
+    run(report, arguments, monkeypatch, tmp_path)
+    if "-o" in arguments:
+        assert list((tmp_path / arguments[-1]).iterdir())
+
+
 def test_no_command_of_the_readme_is_left_untried():
-    tried = {f"aimmat.{name}" for name in ("train", "prepare", "bench", "convert", "score")}
+    tried = {f"aimmat.{name}" for name in ("train", "prepare", "report", "bench", "convert", "score")}
     assert {command[2] for command in COMMANDS if command[:2] == ["python", "-m"]} <= tried
 
 

@@ -126,8 +126,10 @@ def test_the_ablation_rows_are_those_of_table_3():
         assert {name for name, value in switches(config).items() if value} == set(on.split())
 
 
-def test_ablation_rows_differ_in_their_switches_alone():
-    plain = [OmegaConf.to_container(composed(f"ablation={row}"), resolve=False) for row in TABLE_3]
+@pytest.mark.parametrize("experiment", ["demo", "full"])
+def test_ablation_rows_differ_in_their_switches_alone(experiment):
+    configs = [composed(f"experiment={experiment}", f"ablation={row}") for row in TABLE_3]
+    plain = [OmegaConf.to_container(config, resolve=False) for config in configs]
     for config in plain:
         for key in ("mp", "se", "sa"):
             config["model"].pop(key)

@@ -9,21 +9,12 @@ import torch
 
 from aimmat.metrics import METRICS, MattingMetrics, matting, measure
 from aimmat.schema import Category, ImageType
+from aimmat.tables.paper import numbers, printed
 
-# The AIM paper. Table 2: SAD over the whole picture, by type with its average, by category with its average.
-CATEGORIES = ("animal", "portrait", "transparent", "plant", "furniture", "toy", "fruit")
-TABLE_2 = {
-    "U2NET": (83.46, 69.69, 120.59, 211.98, 134.09, 67.67, 89.50, 210.34, 75.72, 87.20, 54.64, 52.24, 91.04),
-    "SHM": (170.44, 154.56, 204.67, 329.9, 229.71, 174.65, 141.49, 333.24, 157.24, 166.81, 126.04, 97.31, 170.97),
-    "LF": (191.74, 177.98, 220.22, 331.34, 243.18, 167.90, 131.96, 276.13, 228.94, 249.70, 224.50, 287.40, 223.79),
-    "HATT": (479.17, 509.75, 338.11, 270.07, 372.64, 579.96, 484.85, 264.35, 433.96, 299.19, 447.01, 401.73, 415.86),
-    "GFM": (52.66, 35.45, 123.15, 181.90, 113.50, 28.18, 27.61, 190.50, 75.77, 80.94, 51.42, 27.87, 68.90),
-    "DIM*": (49.27, 19.51, 115.42, 345.33, 160.09, 16.41, 15.10, 273.96, 95.60, 43.06, 34.67, 17.00, 70.83),
-    "Ours": (43.92, 31.80, 94.02, 134.31, 86.71, 26.39, 24.68, 148.68, 54.03, 62.70, 53.15, 37.17, 58.11),
-}
-# Section 4.1 and Table 1: pictures of AIM-500 by type and, in the order above, by category.
-BY_TYPE = {"SO": 424, "STM": 43, "NS": 33}
-BY_CATEGORY = (200, 100, 34, 75, 45, 36, 10)
+# The AIM paper. Table 2, and the pictures of AIM-500 by type and by category.
+TABLE_2 = numbers("2")
+BY_TYPE = {kind: int(printed("1")["aim500"][kind]) for kind in ImageType}
+BY_CATEGORY = {name: int(count) for name, count in printed("4.1")["aim500"].items()}
 
 
 def scores(values):
@@ -36,25 +27,25 @@ def indices(words, names):
 
 @pytest.mark.parametrize("row", TABLE_2)
 def test_both_averages_are_those_of_table_2(row):
-    whole, so, stm, ns, type_avg, *categories, category_avg = TABLE_2[row]
+    paper = TABLE_2[row]
     by_type = MattingMetrics()
     names = [name for name, count in BY_TYPE.items() for _ in range(count)]
-    values = [{"SO": so, "STM": stm, "NS": ns}[name] for name in names]
+    values = [paper[f"sad/type/{name}"] for name in names]
     by_type.add(scores(values), indices(ImageType, names), indices(Category, ["other"] * 500))
     averages = by_type.compute()
     # everything is printed to 0.01, so each side is off by up to 0.005
-    assert averages["sad"].item() == pytest.approx(whole, abs=0.011)
-    assert averages["sad/type/SO"].item() == pytest.approx(so)
-    assert averages["sad/type/avg"].item() == pytest.approx(type_avg, abs=0.011)
+    assert averages["sad"].item() == pytest.approx(paper["sad"], abs=0.011)
+    assert averages["sad/type/SO"].item() == pytest.approx(paper["sad/type/SO"])
+    assert averages["sad/type/avg"].item() == pytest.approx(paper["sad/type/avg"], abs=0.011)
 
     by_category = MattingMetrics()
-    names = [name for name, count in zip(CATEGORIES, BY_CATEGORY, strict=True) for _ in range(count)]
-    values = [dict(zip(CATEGORIES, categories, strict=True))[name] for name in names]
+    names = [name for name, count in BY_CATEGORY.items() for _ in range(count)]
+    values = [paper[f"sad/cat/{name}"] for name in names]
     by_category.add(scores(values), indices(ImageType, ["SO"] * 500), indices(Category, names))
     averages = by_category.compute()
-    assert averages["sad/cat/avg"].item() == pytest.approx(category_avg, abs=0.011)
+    assert averages["sad/cat/avg"].item() == pytest.approx(paper["sad/cat/avg"], abs=0.011)
     if row != "LF":  # its categories give 191.05 against the 191.74 printed; the paper does not say why
-        assert averages["sad"].item() == pytest.approx(whole, abs=0.011)
+        assert averages["sad"].item() == pytest.approx(paper["sad"], abs=0.011)
 
 
 def test_update_measures_and_counts():

@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
-from aimmat.console import guarded, keep_memory
+from aimmat.console import TRACEBACK, guarded, keep_memory
 from aimmat.lit.processes import agreed
 from aimmat.schema import AimmatError
 from aimmat.tables import write_file
+from aimmat.train import sweep
 from aimmat.train.plan import BACKBONE, BEFORE, check, config_dir, first_start, read_data, sequence
 from aimmat.train.report import describe, make_loggers, test_run, test_start
 from aimmat.train.resume import Finished, resumed
@@ -45,7 +47,8 @@ def run(config: DictConfig) -> float:
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # of the run's processes: it alone prints and writes
     console.quiet = not first
     check(config)
-    if first and not config.resume and (output / "config.yaml").exists():
+    again = config.resume or (sweep.is_listed() and HydraConfig.get().mode is RunMode.MULTIRUN)  # SLURM requeues jobs
+    if first and not again and (output / "config.yaml").exists():
         raise AimmatError(f"{output} holds a run already; go on with it by resume={output}, or choose another folder")
     names = sequence(config)
     data = read_data(config, names)
@@ -106,13 +109,20 @@ _failure: list[Exception] = []
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
 def _hydra(config: DictConfig) -> float | None:
+    keep_memory()  # here and not in `main`: a launcher may have started this process for a job
+    _quiet()
     try:
-        return run(config)
+        with sweep.job(config):
+            return run(config)
     except Exception as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            raise  # Hydra notes which job failed, goes on with the next and raises at the end
-        _failure.append(error)
-        return None
+        if HydraConfig.get().mode is RunMode.RUN:
+            _failure.append(error)
+            return None
+        if not sweep.is_listed():
+            raise  # the sweeper knows what to make of it
+        if os.environ.get(TRACEBACK) == "1":
+            traceback.print_exc()
+        return float("nan")  # noted in the job's folder; the others go on, and `sweep.end` says what is left
 
 
 def _arguments(given: list[str]) -> list[str]:
@@ -125,8 +135,6 @@ def _arguments(given: list[str]) -> list[str]:
 
 def main() -> int:
     """Entry point; see `python -m aimmat.train --help`."""
-    keep_memory()
-    _quiet()
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B asks its host otherwise, offline too
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach `guarded`, which makes one sentence of them
 
@@ -138,7 +146,24 @@ def main() -> int:
                 print(finished)
             return
         _failure.clear()
-        _hydra()
+        plan = sweep.planned(sys.argv[1:])
+        first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+        if plan:
+            sys.argv[1:] = plan.arguments
+        if plan and first:
+            sweep.begin(plan)
+        left = ""
+        try:
+            _hydra()
+        except Exception as error:
+            if not type(error).__module__.startswith("joblib"):
+                raise
+            print("a process of the sweep was killed, and joblib ended the others", file=sys.stderr)
+        finally:
+            if plan and first:
+                left = sweep.end(plan.folder)
+        if left:
+            raise AimmatError(left)
         if _failure:
             raise _failure[0]
 

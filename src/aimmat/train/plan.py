@@ -23,6 +23,7 @@ from aimmat.schema import AimmatError, is_release
 from aimmat.weights import load_network
 
 MODEL, BACKBONE, BEFORE = "model.safetensors", "backbone.pth", "before.csv"  # of a run's folder, or of a stage's
+COST, SEMANTIC = "cost.json", "semantic.csv"
 
 
 def config_dir() -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import shlex
 import sys
@@ -21,7 +23,7 @@ from aimmat.lit.constants import constant_rows
 from aimmat.metrics import METRICS
 from aimmat.schema import ImageType, Row
 from aimmat.tables import gallery_html, gallery_png, read_rows, results_table, write_file, write_rows
-from aimmat.train.plan import BEFORE, MODEL, Start, card_of, revision, run_name
+from aimmat.train.plan import BEFORE, MODEL, SEMANTIC, Start, card_of, revision, run_name
 from aimmat.train.stages import _log_of, console, make_module, make_trainer
 from aimmat.weights import save_network
 
@@ -67,6 +69,8 @@ def test_run(
     logged = trainer.callback_metrics
     table = results_table(methods, remark=_semantic_remark(logged))
     write_rows(output / "rows.csv", module.rows)
+    if semantic := _semantic_rows(logged):
+        write_file(output / SEMANTIC, "\n".join(["group,iou,accuracy", *semantic, ""]))
     write_file(output / "tables.md", table.to_markdown())
     write_file(output / "tables.tex", table.to_latex())
     gallery_png(output / "gallery.png", pictures.items)
@@ -89,6 +93,17 @@ def test_run(
     return sad
 
 
+def _semantic_rows(logged: Mapping[str, torch.Tensor]) -> list[str]:
+    """IoU and accuracy of all pictures, of each type and of each category, as lines of a CSV."""
+    found = [re.fullmatch(r"test/semantic_iou(?:/(?:type|cat)/(\w+))?", key) for key in logged]
+    lines = []
+    for match in found:
+        if match and match[1] != "avg":
+            iou, accuracy = (float(logged[match[0].replace("iou", name)]) for name in ("iou", "accuracy"))
+            lines.append(f"{match[1] or 'all'},{iou},{accuracy}")
+    return lines
+
+
 def _semantic_remark(logged: Mapping[str, torch.Tensor]) -> str:
     """The semantic decoder's figures in a sentence, as Table 1 of the supplement has them; empty without a decoder."""
     if "test/semantic_iou" not in logged:
@@ -104,6 +119,7 @@ def _semantic_remark(logged: Mapping[str, torch.Tensor]) -> str:
 _LEFT = {
     "rows.csv": "a line an image: type, category, every metric",
     BEFORE: "the same of the weights that the run started from",
+    SEMANTIC: "IoU and accuracy of the generalised trimap, a line a group",
     "constants": "the same of the constant predictors",
     "tables.md": "the tables in Markdown",
     "tables.tex": "the tables in LaTeX",
@@ -123,7 +139,7 @@ def make_loggers(config: DictConfig, output: Path) -> list[Logger]:
     if "wandb" in found and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         known = output / "wandb_run_id.txt"
         if not known.exists():
-            write_file(known, secrets.token_hex(4))
+            write_file(known, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # an agent of W&B has named it
         more["wandb"] = {"id": known.read_text()}
     return [instantiate(logger, **more.get(name, {})) for name, logger in found.items()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from omegaconf import DictConfig, OmegaConf
@@ -23,7 +25,8 @@ from aimmat.lit.datamodule import RecordSamples
 from aimmat.lit.estimate import estimate
 from aimmat.models import build
 from aimmat.schema import AimmatError
-from aimmat.train.plan import BACKBONE, MODEL, Start, card_of, epochs_of, stage_data
+from aimmat.tables import write_file
+from aimmat.train.plan import BACKBONE, COST, MODEL, Start, card_of, epochs_of, stage_data
 from aimmat.weights import load_backbone, load_network, save_network
 from aimmat.weights.backbones import encoder_of, kind_of
 
@@ -101,14 +104,17 @@ def train_stage(
     watching = OmegaConf.merge(config.callbacks, config.stage[stage].get("callbacks") or {})
     callbacks = [instantiate(found) for name, found in watching.items() if found and name not in left_out]
     settings: Any = OmegaConf.to_container(stage_data(config, stage), resolve=True)
-    callbacks.append(RecordSamples(folder / RECORD, settings))
+    timer = Timer()  # its time is in the checkpoints, so it counts what a run did before it was killed
+    callbacks += [RecordSamples(folder / RECORD, settings), timer]
     epochs = epochs_of(config, stage)
     trainer = make_trainer(config, folder, loggers, callbacks, epochs)
     if data.val is None:
         trainer.limit_val_batches = 0
     at_once, trainer.accumulate_grad_batches = data.shared_out(trainer.world_size)
     steps = -(-len(data.train) // data.batch_size)  # type: ignore[arg-type]
-    trainer.log_every_n_steps = min(trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
+    limit = trainer.limit_train_batches  # a number of batches, or a share of them
+    steps = min(steps, -(-limit // trainer.accumulate_grad_batches)) if isinstance(limit, int) else int(steps * limit)
+    trainer.log_every_n_steps = max(1, min(trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
     if recipe := getattr(data.train, "recipe", ""):  # how the paper counts its training images
         console.print(f"stage {stage}: {recipe}", soft_wrap=True)
     console.print(f"stage {stage}: {epochs} epochs of {steps} steps, {data.batch_size} pictures a step", soft_wrap=True)
@@ -128,6 +134,8 @@ def train_stage(
     except FloatingPointError as error:
         raise AimmatError(f"{error}; {_after_nan(trainer, folder)}") from error
     if trainer.is_global_zero:
+        cost = {"seconds": timer.time_elapsed(), "steps": trainer.global_step, "epochs": trainer.current_epoch}
+        write_file(folder / COST, json.dumps(cost | {"devices": trainer.world_size}))
         if isinstance(module, MattingModule):
             save_network(done, module.net, card_of(config, stage, start))
         else:
