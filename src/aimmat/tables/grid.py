@@ -264,7 +264,7 @@ def table_s1(runs: Sequence[Run]) -> Grid:
             records.append(record)
     header = ("Run", "SE", "n", "IoU", "paper", "diff", "Accuracy", "paper", "diff")
     note = (
-        f"{_tested(runs)} Higher is better. Generalised trimap: IoU, the mean over its three classes, and accuracy, the "
+        f"{_tested(runs)} Higher is better. Generalised trimap: IoU, the mean of its three classes, and accuracy, the "
         f"pixels of all images counted together. {_LEGEND} The paper does not say what the other switches were."
     )
     return Grid("Supplement, Table 1: semantic decoder", header, tuple(cells), tuple(records), note)
