@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from runpy import run_path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -17,23 +19,13 @@ from aimmat.weights import load_network
 
 # An epoch of 4, 4 and 1 samples: one process has nothing left for the last step. 5 test pictures: shares of 3 and 2.
 TINY = [
-    "data=synthetic",
-    "data.train.source.size=64",
+    *run_path(str(Path(__file__).with_name("test_train.py")))["SMALL"],  # of which these change some
     "data.train.source.length=9",
     "data.val.source.length=3",
-    "data.val.source.size=64",
     "data.test.source.length=5",
-    "data.test.source.size=64",
-    "data.batch_size=4",
-    "data.num_workers=0",
-    "model.width=0.0625",
-    "inference.semantic_scale=1",
-    "inference.matting_scale=1",
     "frozen=[batch_norm]",  # synchronised, its form for several devices, there is for CUDA alone
     "trainer.max_epochs=2",
-    "trainer.accelerator=cpu",
     "trainer.check_val_every_n_epoch=2",
-    "trainer.log_every_n_steps=1",
     "logger=csv",
     "constants=false",
 ]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import torch
@@ -22,23 +23,11 @@ from aimmat.weights import load_network
 
 # the demo's averages and schedule; 2 stages of 2 epochs of 3 steps of 2 batches
 SMALL = [
-    "data=synthetic",
-    "data.train.source.size=64",
+    *run_path(str(Path(__file__).with_name("test_train.py")))["SMALL"],  # of which these change some
     "data.train.source.length=12",
     "data.val.source.length=1",
-    "data.val.source.size=64",
-    "data.test.source.length=3",
-    "data.test.source.size=64",
-    "data.batch_size=4",
     "data.device_batch_size=2",
-    "data.num_workers=0",
-    "model.width=0.0625",
-    "inference.semantic_scale=1",
-    "inference.matting_scale=1",
     "trainer.max_epochs=2",
-    "trainer.accelerator=cpu",
-    "trainer.check_val_every_n_epoch=1",
-    "trainer.log_every_n_steps=1",
     "constants=false",
 ]
 KILLED = Path(__file__).with_name("killed.py")

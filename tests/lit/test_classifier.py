@@ -15,7 +15,8 @@ from aimmat import models
 from aimmat.data import read_dataset
 from aimmat.data.classes import ClassDataset
 from aimmat.lit import ClassesDataModule, ClassifierModule
-from aimmat.lit.classifier import staircase
+from aimmat.lit.classifier import Classifier, staircase
+from aimmat.models import count_macs
 from aimmat.schema import AimmatError
 from aimmat.train import config_dir
 from aimmat.weights import load_backbone
@@ -232,3 +233,11 @@ def test_the_stage_of_the_config_trains_on_class_folders(tmp_path):
     assert (group["initial_lr"], group["momentum"], group["weight_decay"]) == (0.1, 0.9, 1e-4)
     assert group["lr"] == pytest.approx(0.01)  # the only step was the first third
     assert training.callback_metrics["imagenet/val/top5"] >= 0
+
+
+@pytest.mark.parametrize(("mp", "giga"), [(True, 4.02), (False, 3.66)])
+def test_a_picture_costs_what_the_config_says(mp, giga):
+    net = Classifier({"name": "aimnet", "mp": mp})
+    net.input_channels = 3
+    assert round(count_macs(net, 224) / 1e9, 2) == giga
+    assert f"{giga:.1f} G" in (config_dir() / "stage" / "imagenet.yaml").read_text()

@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 from aimmat.schema import AimmatError
 from aimmat.tables import write_rows
 from aimmat.tables.runs import find_runs, read_run, read_runs, run_name, switches
-from aimmat.train import plan
 
 made = run_path(str(Path(__file__).parent / "folders.py"))
 make_run, settings, some_rows, ON = made["make_run"], made["settings"], made["some_rows"], made["ON"]
@@ -26,11 +25,11 @@ def test_a_run_is_read_back(tmp_path):
 
 
 @pytest.mark.parametrize("row", ON)
-@pytest.mark.parametrize("protocol", ["paper", "release"])
-def test_name_and_switches_are_those_of_the_training_command(row, protocol):
-    config = settings(ON[row], seed=5, protocol=protocol)
-    assert run_name(config) == plan.run_name(OmegaConf.create(config))
-    assert switches(config) == plan.switches(OmegaConf.create(config))
+def test_switches_and_name_are_read_from_plain_and_from_composed_configs(row):
+    config = settings(ON[row], seed=5, protocol="release")
+    for either in (config, OmegaConf.create(config)):
+        assert {name for name, on in switches(either).items() if on} == set(ON[row].split())
+        assert run_name(either) == f"demo-{'+'.join(ON[row].split()) or 'none'}-release-s5"
 
 
 def test_the_trainers_cap_holds_for_every_stage(tmp_path):

@@ -12,7 +12,7 @@ from string import Template
 
 from PIL import Image, ImageDraw, ImageFont
 
-from aimmat.tables.gallery import _CAPTION, _FAINT, _GAP, _INK, _PAPER, THUMB, _data_uri, _shorten
+from aimmat.tables.gallery import CAPTION, FAINT, GAP, INK, PAPER, THUMB, data_uri, page_style, shorten
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Line:
             title, shown = html.escape(panel.title), '<span class="none">none</span>'
             if panel.image:
                 size = f'width="{panel.image.width}" height="{panel.image.height}"'
-                shown = f'<img src="{_data_uri(panel.image)}" alt="{title} of {name}" {size}>'
+                shown = f'<img src="{data_uri(panel.image)}" alt="{title} of {name}" {size}>'
             note = f"<small>{html.escape(panel.note)}</small>" if panel.note else ""
             figures += f"<figure>{shown}<figcaption>{title}{note}</figcaption></figure>"
         facts = "".join(f"<span>{html.escape(fact)}</span>" for fact in self.facts)
@@ -82,26 +82,26 @@ def sheet(lines: Sequence[Line], note: str) -> bytes:
     titles = [panel.title for panel in lines[0].panels]
     heights = [max(96, *(panel.image.height + 20 for panel in line.panels if panel.image), 0) for line in lines]
     top, bottom = 36, 32
-    size = _CAPTION + len(titles) * (THUMB + _GAP) + _GAP, top + sum(heights) + _GAP * len(lines) + bottom
-    page = Image.new("RGB", size, _PAPER)
+    size = CAPTION + len(titles) * (THUMB + GAP) + GAP, top + sum(heights) + GAP * len(lines) + bottom
+    page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
     strong, small = ImageFont.load_default(size=15), ImageFont.load_default(size=13)
-    lefts = [_CAPTION + _GAP + place * (THUMB + _GAP) for place in range(len(titles))]
+    lefts = [CAPTION + GAP + place * (THUMB + GAP) for place in range(len(titles))]
     for title, left in zip(titles, lefts, strict=True):
-        draw.text((left + THUMB / 2, top / 2), _shorten(title, strong, THUMB), _INK, strong, anchor="mm")
+        draw.text((left + THUMB / 2, top / 2), shorten(title, strong, THUMB), INK, strong, anchor="mm")
     y = top
     for line, height in zip(lines, heights, strict=True):
-        draw.text((_GAP, y + 4), _shorten(line.name, strong, _CAPTION - _GAP), _INK, strong)
-        facts = "\n".join(_shorten(fact, small, _CAPTION - _GAP) for fact in line.facts)
-        draw.multiline_text((_GAP, y + 26), facts, _FAINT, small, spacing=5)
+        draw.text((GAP, y + 4), shorten(line.name, strong, CAPTION - GAP), INK, strong)
+        facts = "\n".join(shorten(fact, small, CAPTION - GAP) for fact in line.facts)
+        draw.multiline_text((GAP, y + 26), facts, FAINT, small, spacing=5)
         for panel, left in zip(line.panels, lefts, strict=True):
             if panel.image:
                 page.paste(panel.image.convert("RGB"), (left + (THUMB - panel.image.width) // 2, y))
             else:
-                draw.text((left + THUMB / 2, y + height / 2 - 10), "none", _FAINT, small, anchor="mm")
-            draw.text((left + THUMB / 2, y + height - 9), panel.note, _FAINT, small, anchor="mm")
-        y += height + _GAP
-    draw.text((_GAP, y + bottom / 2), note, _FAINT, small, anchor="lm")
+                draw.text((left + THUMB / 2, y + height / 2 - 10), "none", FAINT, small, anchor="mm")
+            draw.text((left + THUMB / 2, y + height - 9), panel.note, FAINT, small, anchor="mm")
+        y += height + GAP
+    draw.text((GAP, y + bottom / 2), note, FAINT, small, anchor="lm")
     png = io.BytesIO()
     page.save(png, "PNG", optimize=True)
     return png.getvalue()
@@ -110,9 +110,7 @@ def sheet(lines: Sequence[Line], note: str) -> bytes:
 def page(title: str, body: str) -> str:
     """A page that asks for nothing from elsewhere, in the look of a run's gallery; the body is HTML, the title text."""
     own = files("aimmat.report").joinpath("page.html").read_text(encoding="utf-8")
-    gallery = files("aimmat.tables").joinpath("gallery.html").read_text(encoding="utf-8")
-    style = gallery.partition("<style>")[2].partition("</style>")[0].strip()
-    return Template(own).substitute(title=html.escape(title), style=style, body=body)
+    return Template(own).substitute(title=html.escape(title), style=page_style(), body=body)
 
 
 def markdown(text: str) -> str:

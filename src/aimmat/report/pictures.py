@@ -14,7 +14,7 @@ from PIL import Image
 
 from aimmat.images import read_alpha
 from aimmat.schema import AimmatError
-from aimmat.tables.gallery import _INFERNO, THUMB
+from aimmat.tables.gallery import INFERNO, THUMB
 from aimmat.tables.runs import Run
 
 Images = dict[str | int, Image.Image]  # of a picture, as `thumbs` gives them
@@ -77,7 +77,7 @@ def error(images: Images, place: int) -> tuple[Image.Image | None, float | None]
     if place not in images or "Truth" not in images:
         return None, None
     wrong = np.abs(np.asarray(images[place], np.int16) - np.asarray(images["Truth"], np.int16))
-    picture, trimap = Image.fromarray(_INFERNO[wrong]), images.get(_trimap(place))
+    picture, trimap = Image.fromarray(INFERNO[wrong]), images.get(_trimap(place))
     if trimap is None or not wrong.any():
         return picture, None
     known = np.abs(np.asarray(trimap, np.int16) - 128) > 64  # nearer to 0 or 255 than to 128

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,9 +18,7 @@ ERRORS = ("sad", "mse", "mad", "conn", "grad")
 REGIONS = ("transition", "foreground", "background")
 DRAWS = 10_000  # bootstrap samples: a bound of the interval then moves by about a hundredth of its width with the seed
 LEVEL = 0.05  # of the interval and of the test
-# pictures: of errors drawn from a lognormal distribution, intervals of 95 % hold the true mean 81 times in a hundred
-# with 10 pictures, 86 with 20, 92 with 100
-FEW = 20
+FEW = 20  # pictures, below which an interval of 95 % holds the true mean of skewed errors clearly less often than that
 
 _SAME, _ZERO = 1e-6, 1e-9  # relative, absolute: errors closer than this differ by the order of additions
 
@@ -248,7 +245,7 @@ def _pairs(a: Run, b: Run) -> list[tuple[Row, Row]]:
             f"two runs are compared by the same metrics, SAD among them, got {', '.join(metrics)} in {a.folder} and "
             f"{', '.join(b.rows[0].scores)} in {b.folder}; measure all pictures alike"
         )
-    protocols = [_measured_by(run) for run in (a, b)]
+    protocols = [run.measured_by for run in (a, b)]
     if protocols[0] != protocols[1]:
         raise AimmatError(
             f"two runs are compared by the same metrics, got those of protocol {protocols[0]} in {a.folder} and of "
@@ -259,15 +256,6 @@ def _pairs(a: Run, b: Run) -> list[tuple[Row, Row]]:
 
 def _pictures(rows: Sequence[Row]) -> set[tuple[str, ImageType | None, Category | None]]:
     return {(row.name, row.type, row.category) for row in rows}
-
-
-def _measured_by(run: Run) -> str:
-    """The metrics' protocol, which `aimmat.score` writes into its rows; that of a run's test is always "aim"."""
-    path = run.folder / "rows.csv"
-    if not path.exists():
-        return "aim"
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return next(csv.DictReader(file), {}).get("protocol", "aim")
 
 
 def _test_set(config: Mapping[str, Any]) -> Any:

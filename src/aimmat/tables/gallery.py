@@ -24,8 +24,8 @@ THUMB = 192  # pixels, the longer side in the contact sheet
 PAGE_THUMBS = (256, 192, 128)  # pixels, the longer side in the page: the first that keeps it below PAGE_BYTES
 PAGE_BYTES = 6_000_000
 
-_CAPTION, _GAP = 180, 8  # pixels: width of the captions, space between thumbs
-_INK, _FAINT, _PAPER = (28, 28, 30), (110, 110, 115), (255, 255, 255)
+CAPTION, GAP = 180, 8  # pixels: width of the captions, space between thumbs
+INK, FAINT, PAPER = (28, 28, 30), (110, 110, 115), (255, 255, 255)
 _UNITS = {  # score: (as it is called, decimals)
     "sad": ("SAD", 2),
     "mse": ("MSE", 4),
@@ -35,7 +35,7 @@ _UNITS = {  # score: (as it is called, decimals)
     "sad_transition": ("Tran. SAD", 2),
 }
 # (256, 3) RGB, dark to bright: its lightness rises evenly with the error.
-_INFERNO = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
+INFERNO = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
 
 
 @dataclass(frozen=True)
@@ -110,34 +110,34 @@ def gallery_png(path: str | Path, items: Sequence[GalleryItem], most: int = 12) 
     lines = [(item, _panels(item, THUMB)) for item in chosen]
     titles = list(lines[0][1])
     heights = [max(90, *(panel.height for panel in panels.values() if panel)) for _, panels in lines]
-    width = _CAPTION + len(titles) * (THUMB + _GAP) + _GAP
+    width = CAPTION + len(titles) * (THUMB + GAP) + GAP
     top, bottom = 36, 44
-    sheet = Image.new("RGB", (width, top + sum(heights) + _GAP * len(lines) + bottom), _PAPER)
+    sheet = Image.new("RGB", (width, top + sum(heights) + GAP * len(lines) + bottom), PAPER)
     draw = ImageDraw.Draw(sheet)
     strong, small = ImageFont.load_default(size=15), ImageFont.load_default(size=13)
-    lefts = [_CAPTION + _GAP + place * (THUMB + _GAP) for place in range(len(titles))]
+    lefts = [CAPTION + GAP + place * (THUMB + GAP) for place in range(len(titles))]
     for title, left in zip(titles, lefts, strict=True):
-        draw.text((left + THUMB / 2, top / 2), title, _INK, strong, anchor="mm")
+        draw.text((left + THUMB / 2, top / 2), title, INK, strong, anchor="mm")
     y = top
     for (item, panels), height in zip(lines, heights, strict=True):
-        draw.text((_GAP, y + 4), _shorten(item.name, strong, _CAPTION - _GAP), _INK, strong)
+        draw.text((GAP, y + 4), shorten(item.name, strong, CAPTION - GAP), INK, strong)
         captions = [f"{item.type}, {item.category}", *_captions(item)[:2]]
-        draw.multiline_text((_GAP, y + 26), "\n".join(captions), _FAINT, small, spacing=5)
+        draw.multiline_text((GAP, y + 26), "\n".join(captions), FAINT, small, spacing=5)
         for panel, left in zip(panels.values(), lefts, strict=True):
             if panel:
                 place = (left + (THUMB - panel.width) // 2, y + (height - panel.height) // 2)
                 sheet.paste(_on_checkerboard(panel), place)
             else:
-                draw.text((left + THUMB / 2, y + height / 2), "none", _FAINT, small, anchor="mm")
-        y += height + _GAP
-    legend = Image.fromarray(_INFERNO[None]).resize((THUMB - 40, 12))
+                draw.text((left + THUMB / 2, y + height / 2), "none", FAINT, small, anchor="mm")
+        y += height + GAP
+    legend = Image.fromarray(INFERNO[None]).resize((THUMB - 40, 12))
     left = lefts[titles.index("Error")]
     sheet.paste(legend, (left + 20, y + 8))
-    draw.text((left + 10, y + 14), "0", _FAINT, small, anchor="mm")
-    draw.text((left + THUMB - 10, y + 14), "1", _FAINT, small, anchor="mm")
-    draw.text((left + THUMB / 2, y + 31), "|alpha - truth|", _FAINT, small, anchor="mm")
+    draw.text((left + 10, y + 14), "0", FAINT, small, anchor="mm")
+    draw.text((left + THUMB - 10, y + 14), "1", FAINT, small, anchor="mm")
+    draw.text((left + THUMB / 2, y + 31), "|alpha - truth|", FAINT, small, anchor="mm")
     shown = "" if len(chosen) == len(items) else f"{len(chosen)} of {len(items)} pictures. "
-    draw.text((_GAP, y + 14), f"{shown}SAD in thousands of pixels; lower is better.", _FAINT, small, anchor="lm")
+    draw.text((GAP, y + 14), f"{shown}SAD in thousands of pixels; lower is better.", FAINT, small, anchor="lm")
     png = io.BytesIO()
     sheet.save(png, "PNG", optimize=True)
     write_file(path, png.getvalue())
@@ -175,6 +175,7 @@ def gallery_html(
     for size in PAGE_THUMBS:
         page = template.substitute(
             title=html.escape(title),
+            style=page_style(),
             config=html.escape(config),
             command=html.escape(command),
             summary=summary.to_html(),
@@ -182,12 +183,17 @@ def gallery_html(
             shown=f"{len(chosen)} of {len(items)}" if len(chosen) < len(items) else str(len(items)),
             types=_options([t for t in ImageType if any(item.type == t for item in chosen)]),
             categories=_options([c for c in Category if any(item.category == c for item in chosen)]),
-            legend=_data_uri(Image.fromarray(_INFERNO[None])),
+            legend=data_uri(Image.fromarray(INFERNO[None])),
             pictures="\n".join(_picture(item, size) for item in chosen),
         )
         if len(page) <= PAGE_BYTES:
             break
     write_file(path, page)
+
+
+def page_style() -> str:
+    """The stylesheet of every page about pictures."""
+    return files("aimmat.tables").joinpath("page.css").read_text(encoding="utf-8").strip()
 
 
 def _sad(item: GalleryItem) -> float:
@@ -211,7 +217,7 @@ def _panels(item: GalleryItem, size: int) -> dict[str, Image.Image | None]:
         "Matting output": None if item.matting is None else _levels(item.matting),
         "Alpha": alpha,
         "Truth": truth,
-        "Error": _INFERNO[error],
+        "Error": INFERNO[error],
         "Cut-out": np.dstack([item.image, alpha]),
     }
     scale = size / max(alpha.shape)
@@ -244,7 +250,7 @@ def _on_checkerboard(panel: Image.Image) -> Image.Image:
     return Image.alpha_composite(ground, panel)
 
 
-def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
+def shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
     """The text, with its middle left out where it is wider than width."""
     kept, short = len(text), text
     while font.getlength(short) > width:
@@ -253,7 +259,7 @@ def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, widt
     return short
 
 
-def _data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image) -> str:
     """The image as a data URI."""
     webp = io.BytesIO()
     image.save(webp, "WEBP", quality=80)
@@ -273,7 +279,7 @@ def _picture(item: GalleryItem, size: int) -> str:
         shown = '<span class="none">none</span>'
         if panel:
             shown = (
-                f'<img src="{_data_uri(panel)}" alt="{title} of {name}" width="{panel.width}" height="{panel.height}">'
+                f'<img src="{data_uri(panel)}" alt="{title} of {name}" width="{panel.width}" height="{panel.height}">'
             )
         kind = ' class="cutout"' if title == "Cut-out" else ""
         figures += f"<figure{kind}>{shown}<figcaption>{title}</figcaption></figure>"

@@ -63,7 +63,10 @@ class Run:
     @cached_property
     def measured_by(self) -> str:
         """The protocol of the metrics: "aim", which every run's test has, or what `aimmat.score` was told."""
-        with (self.folder / "rows.csv").open(newline="", encoding="utf-8-sig") as file:
+        path = self.folder / "rows.csv"
+        if not path.exists():
+            return "aim"
+        with path.open(newline="", encoding="utf-8-sig") as file:
             return next(csv.DictReader(file), {}).get("protocol", "aim")
 
     @cached_property

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from aimmat.lit.processes import agreed
 from aimmat.models import switches_of
 from aimmat.schema import AimmatError, is_release
+from aimmat.tables.runs import run_name, switches
 from aimmat.weights import load_network
 
 MODEL, BACKBONE, BEFORE = "model.safetensors", "backbone.pth", "before.csv"  # of a run's folder, or of a stage's
@@ -30,21 +31,6 @@ def config_dir() -> Path:
     """The folder of the configs: inside the package of a wheel, at the top of a checkout."""
     package = Path(__file__).parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
-
-
-def switches(config: DictConfig) -> dict[str, bool]:
-    """Which of the five switches of Table 3 are on."""
-    return {
-        "uni": config.data.compose.representation == "unified",
-        "tl": "saliency" in config.stages,
-        **{name: bool(config.model.get(name)) for name in ("mp", "se", "sa")},
-    }
-
-
-def run_name(config: DictConfig) -> str:
-    """What a run is called: its experiment, the switches that are on, the protocol if not the paper's, its seed."""
-    on = "+".join(name for name, value in switches(config).items() if value) or "none"
-    return f"{config.task_name}-{on}{'-release' * is_release(config.protocol)}-s{config.seed}"
 
 
 def run_tags(config: DictConfig) -> list[str]:
@@ -68,12 +54,8 @@ def started(pattern: str) -> str:
 
 
 OmegaConf.register_new_resolver("run_name", lambda *, _root_: run_name(_root_), replace=True)
-
-
-OmegaConf.register_new_resolver("started", started, use_cache=True, replace=True)
-
-
 OmegaConf.register_new_resolver("run_tags", lambda *, _root_: ListConfig(run_tags(_root_)), replace=True)
+OmegaConf.register_new_resolver("started", started, use_cache=True, replace=True)
 
 
 class Start(NamedTuple):

@@ -23,7 +23,8 @@ from aimmat.lit.constants import constant_rows
 from aimmat.metrics import METRICS
 from aimmat.schema import ImageType, Row
 from aimmat.tables import gallery_html, gallery_png, read_rows, results_table, write_file, write_rows
-from aimmat.train.plan import BEFORE, MODEL, SEMANTIC, Start, card_of, revision, run_name
+from aimmat.tables.runs import run_name
+from aimmat.train.plan import BEFORE, MODEL, SEMANTIC, Start, card_of, revision
 from aimmat.train.stages import _log_of, console, make_module, make_trainer
 from aimmat.weights import save_network
 
