@@ -57,15 +57,19 @@ def build(name: str, **switches: Any) -> nn.Module:
     return models.build(name, **switches)
 
 
-def load(path_or_name: str | os.PathLike[str], device: str = "auto", protocol: Protocol | None = None) -> Predictor:
+def load(
+    path_or_name: str | os.PathLike[str], device: str = "auto", protocol: Protocol | None = None, **switches: Any
+) -> Predictor:
     """Make a Predictor from trained weights; it applies the strategy that they were tested with.
 
     Args:
         path_or_name: a run's folder, a checkpoint in it, a `.safetensors` file of ours, a checkpoint of the released
-            AIM code; or the name of a release in `weights.RELEASES`, which is downloaded unless that was done before.
+            AIM code or of another network's public code; or the name of a release in `weights.RELEASES`, which is
+            downloaded unless that was done before.
         device: "auto" takes CUDA where there is one, else the CPU; or any name that torch knows.
         protocol: "paper" or "release", what is computed where the two differ; None takes what the weights were
             trained for.
+        switches: of the network, those that a file of public code cannot tell; the error names them.
 
     Returns:
         predictor(image) -> alpha matte (H, W); its network is `.net`.
@@ -76,7 +80,7 @@ def load(path_or_name: str | os.PathLike[str], device: str = "auto", protocol: P
     from aimmat.inference import Predictor, build_strategy
     from aimmat.weights import load_network
 
-    net, card = load_network(path_or_name, protocol)
+    net, card = load_network(path_or_name, protocol, **switches)
     inference = {"protocol": card.get("protocol", "paper")} | (card.get("inference") or {"name": "hybrid"})
     return Predictor(net, build_strategy(**inference), device)
 

@@ -101,6 +101,7 @@ class Prediction(NamedTuple):
     semantic: Tensor | None  # (B, 3, H, W) logits of background, transition, foreground
     matting: Tensor | None  # (B, 1, H, W) alpha in [0, 1], meant for the transition
     alpha: Tensor  # (B, 1, H, W) in [0, 1]
+    parts: dict[str, Tensor] | None = None  # what else it says, by name: what the network's own loss reads
 
 
 @dataclass(frozen=True)

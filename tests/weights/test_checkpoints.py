@@ -155,7 +155,7 @@ def test_a_folder_stands_for_its_newest_last_checkpoint(tmp_path, net):
         (lambda at, net: lightning(at / "a.ckpt", net, state_dict={}), "missing (encoder (all 216), semantic (all "),
         (
             lambda at, net: torch.save(net.state_dict(), at / "a.pth") or at / "a.pth",
-            "it has no card that names its network, and the names in it (encoder.stem.0.weight, ...) are not those",
+            "it has no card that names its network, and the names in it (encoder.stem.0.weight, ...) are those of no",
         ),
         (
             lambda at, net: save_file(net.state_dict(), at / "a.safetensors") or at / "a.safetensors",

@@ -7,7 +7,9 @@ import torch
 
 from aimmat import models
 from aimmat.schema import AimmatError
-from aimmat.weights.released import AIM, CLASSIFIER, RESNET, card_of, from_aim, is_aim, is_resnet, rename, to_aim
+from aimmat.weights.checkpoints import assemble
+from aimmat.weights.files import Content
+from aimmat.weights.released import AIM, CLASSIFIER, RESNET, from_aim, is_resnet, recognise, rename, to_aim
 from aimmat.weights.releases import RELEASES
 
 LAYOUT = run_path(str(Path(__file__).parents[1] / "oracles" / "aim_layout.py"))
@@ -124,7 +126,7 @@ def test_a_classifier_of_another_shape_is_a_fault(net, narrow):
 
 def test_layouts_are_told_apart_by_their_names(net, narrow):
     resnet = LAYOUT["resnet_shapes"](NARROW)
-    assert [is_aim(names) for names in (narrow, resnet, net.state_dict())] == [True, False, False]
+    assert [recognise(names) is not None for names in (narrow, resnet, net.state_dict())] == [True, False, False]
     assert [is_resnet(names) for names in (narrow, resnet, net.state_dict())] == [False, True, False]
 
 
@@ -141,7 +143,8 @@ def test_a_network_that_the_layout_cannot_hold_is_refused(net):
 
 
 def test_the_card_of_a_release_says_how_it_was_tested_and_where_it_is_from():
-    card = card_of(Path("models") / "aim.pth", None)
+    content = Content(LAYOUT["fill"](LAYOUT["aim_shapes"]()), None)
+    _, card, *_ = assemble(Path("models") / "aim.pth", content)
     assert card["model"] == {"name": "aimnet", "mp": True, "se": True, "sa": True, "width": 1.0, "protocol": "release"}
     assert card["inference"] == {
         "name": "hybrid",
@@ -149,8 +152,11 @@ def test_the_card_of_a_release_says_how_it_was_tested_and_where_it_is_from():
         "matting_scale": 1 / 3,
         "protocol": "release",
     }
-    assert (card["protocol"], card["source"]) == ("release", "aim.pth, in the layout of the released AIM code")
-    named = card_of(Path("aim.pth"), RELEASES["aim-matting"])
+    assert (card["protocol"], card["source"]) == (
+        "release",
+        "aim.pth, in the layout of the AimNet of the released AIM code",
+    )
+    named = assemble(Path("aim.pth"), content, RELEASES["aim-matting"]).card
     assert named["metrics"]["AIM-500, hybrid 1/4 + 1/3"]["sad"] == 41.72  # what its inference reproduces
     assert named["licence"] == "MIT"
     assert named["source"].startswith("aim-matting: https://")

@@ -188,7 +188,7 @@ def working_size(
 
 
 def _stretch(prediction: Prediction, size: tuple[int, int], protocol: Protocol) -> Prediction:
-    semantic, matting, alpha = prediction
+    semantic, matting, alpha, _ = prediction
     return Prediction(
         None if semantic is None else _stretch_classes(semantic, size, protocol),
         None if matting is None else _stretch_alpha(matting, size, protocol),

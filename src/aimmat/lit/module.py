@@ -23,12 +23,14 @@ class MattingModule(WholeSteps):
     Args:
         model: name and switches of the network, as `aimmat.build` takes them.
         inference: name and options of the strategy of validation and test (`aimmat.inference.build_strategy`).
-        loss: `loss(prediction, batch)` gives named terms.
+        loss: `loss(prediction, batch)` gives named terms; parameters that it has itself, such as those of a
+            discriminator, learn with the network's.
         optimizer: makes the optimiser of the parameters.
         schedule: makes a learning-rate schedule of `(optimizer, total_steps=...)`; None keeps the rate.
         prefix: put before the logged names; stages before the last have one.
         frozen: what does not learn: parts of the network by the beginning of their parameters' names (encoder,
-            semantic.head, ...), and `batch_norm`, which keeps the statistics of every batch normalisation.
+            semantic.head, ...), batch normalisation's statistics included, and `batch_norm`, which keeps those of
+            every batch normalisation.
 
     Raises:
         AimmatError: `frozen` names no part of the network, or all of them.
@@ -62,7 +64,7 @@ class MattingModule(WholeSteps):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Weighted sum of the loss terms."""
         assert self.loss is not None
-        terms = self.loss(self.net(batch["image"]), batch)
+        terms = self.loss(self.net(self.net.inputs(batch)), batch)
         check_finite(terms, batch)
         areas = {"matting_alpha": self.loss.area(batch)} if isinstance(self.loss, MattingLoss) else {}
         return self.learn(terms, batch_idx, areas)
@@ -70,15 +72,14 @@ class MattingModule(WholeSteps):
     def train(self, mode: bool = True) -> Self:
         """Training or test; frozen batch normalisation stays in the latter."""
         super().train(mode)
-        if "batch_norm" in self.frozen:
-            for part in self.net.modules():
-                if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                    part.eval()
+        for name, part in self.net.named_modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and self._is_frozen(name):
+                part.eval()
         return self
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
         """Prediction at the picture's own size, scored."""
-        prediction = self.strategy(self.net, batch["image"])
+        prediction = self.strategy(self.net, self.net.inputs(batch))
         self._score(self.val_metrics, prediction, batch)
         return {"prediction": prediction}
 
@@ -92,7 +93,7 @@ class MattingModule(WholeSteps):
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
         """Prediction at the picture's own size, scored; a row for each picture."""
-        prediction = self.strategy(self.net, batch["image"])
+        prediction = self.strategy(self.net, self.net.inputs(batch))
         self.rows += rows(self._score(self.test_metrics, prediction, batch), batch)
         if prediction.semantic is not None:
             classes = prediction.semantic.argmax(dim=1, keepdim=True)
@@ -110,7 +111,8 @@ class MattingModule(WholeSteps):
     def configure_optimizers(self) -> Any:
         """The optimiser, and the schedule stepped after every batch."""
         assert self.optimizer is not None
-        optimizer = self.optimizer([parameter for parameter in self.net.parameters() if parameter.requires_grad])
+        learners = [self.net] if self.loss is None else [self.net, self.loss]
+        optimizer = self.optimizer([value for part in learners for value in part.parameters() if value.requires_grad])
         if self.schedule is None:
             return optimizer
         schedule = self.schedule(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
@@ -128,6 +130,10 @@ class MattingModule(WholeSteps):
         if not any(parameter.requires_grad for parameter in parameters.values()):
             raise AimmatError(f"frozen={list(self.frozen)} leaves nothing to learn; leave out a part")
         self.train()
+
+    def _is_frozen(self, name: str) -> bool:
+        """Whether a batch normalisation keeps its statistics."""
+        return "batch_norm" in self.frozen or any(f"{name}.".startswith(f"{part}.") for part in self.frozen)
 
     def _score(self, metrics: MattingMetrics, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         scores = measure(prediction.alpha.float(), batch["alpha"], batch["trimap"])

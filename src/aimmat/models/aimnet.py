@@ -12,6 +12,7 @@ from aimmat.models.layers import (
     PyramidPooling,
     SpatialAttention,
     SqueezeExcite,
+    check_width,
     conv_bn_relu,
     conv_stack,
     init_weights,
@@ -141,10 +142,6 @@ class AimNet(Network):
     """
 
     stride = 32
-    input_channels = 3
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -160,17 +157,13 @@ class AimNet(Network):
         for name, value in {"mp": mp, "se": se, "sa": sa}.items():
             if not isinstance(value, bool):
                 raise AimmatError(f"aimnet's switch {name} is true or false, got {value!r}")
-        if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 4:
-            raise AimmatError(f"aimnet's width is a number above 0 and at most 4, got {width!r}; 1 is the paper's")
+        check_width("aimnet", width)
         if fusion not in ("hard", "soft"):
             raise AimmatError(f"aimnet's fusion is hard or soft, got {fusion!r}")
         release = is_release(protocol)
         if release and fusion == "soft":
             raise AimmatError("aimnet's fusion is hard in the release; set fusion=hard or protocol=paper")
         self.hard, self.protocol = fusion == "hard", protocol
-        # The ImageNet statistics that pretrained encoders expect, RGB in [0, 1].
-        self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1), persistent=False)
         self.encoder = ResNet34(mp=mp, width=width)
         self.semantic = SemanticDecoder(self.encoder.channels, se=se)
         self.attention = SpatialAttention() if sa else None
@@ -194,7 +187,7 @@ class AimNet(Network):
             ValueError: image has another shape; the sentence names the padded size to use.
         """
         self.check(image)
-        features = self.encoder((image - self.mean) / self.std)
+        features = self.encoder(self.normalise(image))
         logits, guide = self.semantic(features.maps[4])
         attention = None if self.attention is None else self.attention(guide)  # (B, 1, H, W)
         details = self.matting(features, attention)

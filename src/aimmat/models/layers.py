@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aimmat.schema import AimmatError, Batch
+
 
 def scaled(channels: int, width: float) -> int:
     """Number of channels of a narrower or wider network.
@@ -27,6 +29,16 @@ def scaled(channels: int, width: float) -> int:
     return max(4, round(channels * width))
 
 
+def check_width(name: str, width: float) -> None:
+    """Refuse a width that no network can have.
+
+    Raises:
+        AimmatError: it is no number above 0 and at most 4.
+    """
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 4:
+        raise AimmatError(f"{name}'s width is a number above 0 and at most 4, got {width!r}; 1 is the paper's")
+
+
 class Network(nn.Module):
     """What every network here states: the multiple that sides must have, and how many channels its input has.
 
@@ -35,7 +47,34 @@ class Network(nn.Module):
     """
 
     stride: int
-    input_channels: int
+    input_channels: int = 3
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The ImageNet statistics that pretrained encoders expect, RGB in [0, 1].
+        self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1), persistent=False)
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """What of a batch with its truth the network is shown: the image, unless it needs more.
+
+        Returns:
+            (B, input_channels, H, W) in [0, 1].
+        """
+        return batch["image"]
+
+    def backbones(self) -> dict[str, nn.Module]:
+        """Encoders that can start from weights trained elsewhere: torchvision's name of the network, and the module
+        whose tensors have torchvision's names; empty where there is none.
+        """
+        return {}
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """RGB in [0, 1] as ImageNet's encoders expect it."""
+        return (image - self.mean) / self.std
 
     def check(self, image: Tensor) -> None:
         """Refuse what the network cannot take.

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -62,14 +63,17 @@ class Start(NamedTuple):
     """What a stage starts from: a whole network's weights or an encoder's file, and the card of what they come from."""
 
     weights: Mapping[str, torch.Tensor] | None = None
-    backbone: str | None = None  # a file, or the name of a release
+    backbone: tuple[str, ...] = ()  # files or names of releases, one for each encoder that starts from one
     kind: str | None = None  # of the backbone
     card: Mapping[str, Any] = MappingProxyType({})  # its licence and backbone are those of what is trained from it
 
 
 def sequence(config: DictConfig) -> list[str]:
-    """The stages in order: that of the backbone comes first, unless weights are given."""
-    first = config.backbone.stage
+    """The stages in order: that of the backbone comes first, unless weights are given.
+
+    Only AimNet has one: the encoders of the others are what torchvision has files of.
+    """
+    first = config.backbone.stage if config.model.name == "aimnet" else None
     if first is None or first in config.stages or config.init or config.backbone.weights:
         return list(config.stages)
     return [first, *config.stages]
@@ -136,6 +140,13 @@ def stage_data(config: DictConfig, stage: str) -> DictConfig:
     return own if "_target_" in own else OmegaConf.merge(config, {"data": own}).data  # type: ignore[no-any-return]
 
 
+def stage_model(config: DictConfig, stage: str | None) -> dict[str, Any]:
+    """The run's network with the stage's own switches, none of which changes what its weights are."""
+    plain: Any = OmegaConf.to_container(config.model, resolve=True)
+    own: Any = {} if stage is None else OmegaConf.to_container(config.stage[stage], resolve=True)
+    return plain | own.get("model", {})  # type: ignore[no-any-return]
+
+
 def read_data(config: DictConfig, stages: Sequence[str]) -> dict[str, Any]:
     """The data of every stage, before any time is spent.
 
@@ -173,14 +184,30 @@ def _missing(node: Any) -> Iterator[str]:
 def first_start(config: DictConfig) -> Start:
     """What the first stage starts from, read before any time is spent."""
     if not config.init:
-        return Start(backbone=config.backbone.weights, kind=config.backbone.kind)
-    net, card = load_network(config.init)
+        given: Any = config.backbone.weights or ()
+        return Start(backbone=(given,) if isinstance(given, str) else tuple(given), kind=config.backbone.kind)
     wanted: Any = OmegaConf.to_container(config.model, resolve=True)
+    said = {name: wanted[name] for name in _said("model") if name in wanted and name != "name"}
+    try:
+        net, card = load_network(config.init, **said)
+    except AimmatError as error:
+        raise AimmatError(f"init: {error}") from error
+    if (own := card["model"]["name"]) != wanted["name"]:
+        looks = card.get("looks_like", f"the network {own} of a run")
+        raise AimmatError(f"init={config.init} looks like {looks}; you asked for {wanted['name']}: set model={own}")
     of_file = switches_of(card["model"]["name"]) | card["model"] | {"protocol": wanted["protocol"]}
     if others := {key: value for key, value in of_file.items() if wanted.get(key, value) != value}:
         settings = " ".join(f"model.{key}={str(value).lower()}" for key, value in others.items())
         raise AimmatError(f"init={config.init} holds another network than this run's; add {settings}")
     return Start(net.state_dict(), card=card)
+
+
+def _said(part: str) -> list[str]:
+    """Settings of a part that the command line gives, not a file of conf/."""
+    if not HydraConfig.initialized():
+        return []
+    keys = (text.lstrip("+").partition("=")[0] for text in HydraConfig.get().overrides.task)
+    return [key.removeprefix(f"{part}.") for key in keys if key.startswith(f"{part}.")]
 
 
 def epochs_of(config: DictConfig, stage: str) -> int:
@@ -193,7 +220,7 @@ def card_of(config: DictConfig, stage: str, start: Start) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     backbone = start.card.get("backbone")
     if start.backbone:
-        backbone = {"kind": start.kind, "source": Path(start.backbone).name}
+        backbone = {"kind": start.kind, "source": ", ".join(Path(file).name for file in start.backbone)}
     until = plain["stages"][: plain["stages"].index(stage) + 1]
     stages = {
         name: {

@@ -26,7 +26,7 @@ from aimmat.lit.estimate import estimate
 from aimmat.models import build
 from aimmat.schema import AimmatError
 from aimmat.tables import write_file
-from aimmat.train.plan import BACKBONE, COST, MODEL, Start, card_of, epochs_of, stage_data
+from aimmat.train.plan import BACKBONE, COST, MODEL, Start, card_of, epochs_of, stage_data, stage_model
 from aimmat.weights import load_backbone, load_network, save_network
 from aimmat.weights.backbones import encoder_of, kind_of
 
@@ -36,19 +36,24 @@ console = Console(highlight=False)
 def make_module(config: DictConfig, stage: str | None, start: Start) -> Any:
     """The stage's module; None is the module of the test."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    parts = {}
+    parts: dict[str, Any] = {}
+    frozen = plain["frozen"]
     if stage is not None:
         settings = config.stage[stage]
         parts = {key: instantiate(settings[key]) for key in ("loss", "optimizer", "schedule") if key in settings}
         if "module" in settings:
             return instantiate(settings.module)(plain["model"], prefix=config.log_prefix, **parts)
-    module = MattingModule(
-        plain["model"], plain["inference"], prefix=config.log_prefix, frozen=plain["frozen"], **parts
-    )
+        frozen = [*frozen, *settings.get("frozen", [])]
+    model = stage_model(config, stage)
+    module = MattingModule(model, plain["inference"], prefix=config.log_prefix, frozen=frozen, **parts)
     if start.weights is not None:
         module.net.load_state_dict(start.weights)
     elif start.backbone:
-        load_backbone(module.net, start.backbone, start.kind)
+        for file in start.backbone:
+            load_backbone(module.net, file, start.kind)
+    elif stage is not None and (encoders := module.net.backbones()):
+        said = "no weights were given: the network learns from nothing"
+        console.print(f"stage {stage}: {said}, without backbone.weights of {' and '.join(encoders)}", soft_wrap=True)
     if config.channels_last:
         module.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compile and stage is not None:
@@ -148,7 +153,7 @@ def _left(config: DictConfig, stage: str, done: Path) -> Start:
     """What the stage after one that is done starts from."""
     if "module" in config.stage[stage]:
         plain: Any = OmegaConf.to_container(config.model, resolve=True)
-        return Start(backbone=str(done), kind=kind_of(encoder_of(build(**plain))))
+        return Start(backbone=(str(done),), kind=kind_of(encoder_of(build(**plain))))
     net, card = load_network(done)
     return Start(net.state_dict(), card=card)
 

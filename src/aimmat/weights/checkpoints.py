@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import safetensors.torch
@@ -39,6 +40,8 @@ from aimmat.models.encoders import ResNet34
 from aimmat.schema import AimmatError, Protocol, is_release
 from aimmat.weights import released
 from aimmat.weights.files import Card, Content, Weights, find, fit, plain, read, write
+from aimmat.weights.layout import Recognised
+from aimmat.weights.layouts import recognise
 from aimmat.weights.releases import Release
 
 FORMAT = 1
@@ -128,33 +131,43 @@ def save_resnet(path: str | PathLike[str], encoder: ResNet34, classifier: nn.Lin
     _save(path, released.to_resnet(encoder, classifier))
 
 
-def load_network(path_or_name: str | PathLike[str], protocol: Protocol | None = None) -> tuple[nn.Module, Card]:
+def load_network(
+    path_or_name: str | PathLike[str], protocol: Protocol | None = None, **switches: Any
+) -> tuple[nn.Module, Card]:
     """Rebuild a trained network from a file, a run's folder or a release's name.
 
     Args:
         path_or_name: a `.safetensors` file of `save_network`; a Lightning checkpoint of a run, whose hyper-parameters
             hold "model" and whose weights are named "net.*"; a run's folder, which stands for the
             `model.safetensors` in it, else for its newest `<stage>/checkpoints/last.ckpt`; a checkpoint of the
-            released AIM code; or a name in RELEASES, unless a file is called so.
+            released AIM code or of another network's public code, see `layouts`; or a name in RELEASES, unless a file
+            is called so.
         protocol: None keeps what the card says; "paper" or "release" is written into the card's model and inference.
+        switches: of the network, those that a file without a card cannot tell. A file with a card says its own.
 
     Returns:
         The network on the CPU in evaluation mode, and its card (of a checkpoint: its hyper-parameters).
 
     Raises:
-        AimmatError: there is nothing of that name, it is no checkpoint of a network, or its weights do not fit the
-            network that it names.
+        AimmatError: there is nothing of that name, it is no checkpoint of a network, a switch must be said that is
+            not, or its weights do not fit the network that it names.
     """
-    return read_network(path_or_name, protocol)[:2]
+    return read_network(path_or_name, protocol, **switches)[:2]
 
 
-def read_network(path_or_name: str | PathLike[str], protocol: Protocol | None = None) -> Loaded:
+def read_network(path_or_name: str | PathLike[str], protocol: Protocol | None = None, **switches: Any) -> Loaded:
     """The same with what the file holds beside the network; see `load_network`."""
     path, release = find(path_or_name)
-    return assemble(path, read(path), release, protocol)
+    return assemble(path, read(path), release, protocol, switches)
 
 
-def assemble(path: Path, content: Content, release: Release | None = None, protocol: Protocol | None = None) -> Loaded:
+def assemble(
+    path: Path,
+    content: Content,
+    release: Release | None = None,
+    protocol: Protocol | None = None,
+    switches: Mapping[str, Any] = MappingProxyType({}),
+) -> Loaded:
     """The network that a file's tensors make; see `load_network`.
 
     Args:
@@ -162,28 +175,29 @@ def assemble(path: Path, content: Content, release: Release | None = None, proto
         content: what lies in it.
         release: its release, if it was asked for by name.
         protocol: None keeps what the card says.
+        switches: that were said of a file without a card.
     """
     found, card = content
-    imported = card is None
+    match = recognise(found) if card is None else None
     if card is None:
         if released.is_resnet(found):
             raise AimmatError(
                 f"{path} holds a ResNet backbone and no matting network; to start a training from it, set "
                 f"backbone.weights={path} and backbone.kind=r34_mp (the release's file) or resnet34 (torchvision's)"
             )
-        if not released.is_aim(found):
+        if match is None:
             raise AimmatError(
                 f"cannot load {path}: it has no card that names its network, and the names in it ({next(iter(found))}, "
-                f"...) are not those of the released AIM code"
+                f"...) are those of no public code that is known here"
             )
-        card = released.card_of(path, release)
+        card = _card_of(path, release, match[1], switches)
     card = _checked(path, card)
     if protocol is not None:
         card = _with_protocol(card, protocol)
     net = models.build(**card["model"])
     wanted = net.state_dict()
-    if imported:
-        weights, unused, aliases = released.from_aim(path, found, wanted)
+    if match is not None:
+        weights, unused, aliases = match[0].translate(path, found, wanted)
     else:
         unused = {name.removeprefix(UNUSED): value for name, value in found.items() if name.startswith(UNUSED)}
         own = {name: value for name, value in found.items() if not name.startswith(UNUSED)}
@@ -191,6 +205,31 @@ def assemble(path: Path, content: Content, release: Release | None = None, proto
         aliases = 0
     net.load_state_dict(weights)
     return Loaded(net.eval(), card, unused, len(found), aliases)
+
+
+def _card_of(path: Path, release: Release | None, found: Recognised, switches: Mapping[str, Any]) -> Card:
+    """The card of a file that has none.
+
+    Raises:
+        AimmatError: a switch that the file cannot tell was not said, or one was said that it contradicts.
+    """
+    if silent := [switch for switch in found.unsaid if switch not in switches]:
+        meanings = "; ".join(f"{switch} is {found.unsaid[switch]}" for switch in silent)
+        raise AimmatError(
+            f"{path} looks like {found.title}, and its tensors do not tell {' and '.join(silent)}; say which "
+            f"({meanings})"
+        )
+    for switch, value in switches.items():
+        if switch not in found.unsaid and found.model.get(switch, value) != value:
+            raise AimmatError(f"{path} looks like {found.title}, whose {switch} is {found.model[switch]}, not {value}")
+    model = found.model | {switch: switches[switch] for switch in found.unsaid}
+    protocol = model.get("protocol", "paper")
+    card: Card = {"model": model, "inference": found.inference, "protocol": protocol, "looks_like": found.title}
+    card["source"] = f"{path.name}, in the layout of {found.title}"
+    if release is not None:
+        figures = {test: dict(values) for test, values in release.figures.items()}
+        card |= {"source": f"{release.name}: {release.address}", "licence": release.licence, "metrics": figures}
+    return card
 
 
 def _checked(path: Path, card: Card) -> Card:

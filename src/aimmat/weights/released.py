@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 from aimmat.models.aimnet import AimNet
 from aimmat.models.encoders import CHANNELS, DEPTHS, ResNet34
 from aimmat.schema import AimmatError
-from aimmat.weights.files import Card, Weights, fit
-from aimmat.weights.releases import Release
+from aimmat.weights.files import Weights, fit
+from aimmat.weights.layout import Imported, Recognised
 
 CLASSIFIER = {"fc.weight": (1000, CHANNELS[4]), "fc.bias": (1000,)}  # of ImageNet's classes
 
@@ -71,14 +70,6 @@ RESNET = dict(_resnet())
 AIM = {f"encoder.{ours}": f"resnet.{theirs}" for ours, theirs in RESNET.items()} | dict(_decoders())
 
 
-class Imported(NamedTuple):
-    """A released checkpoint under our names."""
-
-    weights: Weights
-    unused: Weights  # the classifier, under its own name
-    aliases: int  # how many there were
-
-
 def rename(tensors: Iterable[str], modules: Mapping[str, str]) -> dict[str, str]:
     """Their name of each of our tensors, in their order."""
     order = {module: place for place, module in enumerate(modules)}
@@ -86,9 +77,19 @@ def rename(tensors: Iterable[str], modules: Mapping[str, str]) -> dict[str, str]
     return {f"{module}.{kind}": f"{modules[module]}.{kind}" for module, _, kind in split}
 
 
-def is_aim(weights: Mapping[str, Tensor]) -> bool:
-    """Whether the names are the released layout's, if not all of them."""
-    return not {name.rpartition(".")[0] for name in weights}.isdisjoint(AIM.values())
+def recognise(weights: Mapping[str, Tensor]) -> Recognised | None:
+    """The paper's network and test, computed as the release does, if the names are the released layout's, or some are.
+
+    GFM calls its focus decoder f where AimNet's matting decoder is l; most other names are the same.
+    """
+    modules = {name.rpartition(".")[0] for name in weights}
+    own = {module for module in AIM.values() if not module.startswith("resnet.")}
+    if modules.isdisjoint(own) or any(name.startswith("decoder4_f.") for name in weights):
+        return None
+    model = {"name": "aimnet", "mp": True, "se": True, "sa": True, "width": 1.0, "protocol": "release"}
+    # The scales of the README's best figure, SAD 41.72; the script has 1/4 and 1/2, which gave 44.25.
+    inference = {"name": "hybrid", "semantic_scale": 1 / 4, "matting_scale": 1 / 3, "protocol": "release"}
+    return Recognised("the AimNet of the released AIM code", model, inference)
 
 
 def is_resnet(weights: Mapping[str, Tensor]) -> bool:
@@ -177,21 +178,6 @@ def to_aim(net: nn.Module, unused: Mapping[str, Tensor] | None = None) -> Weight
     resnet = {name: value for name, value in theirs.items() if name.startswith("resnet.")}
     fc = {name: (unused or {}).get(name, torch.zeros(shape)) for name, shape in _classifier("resnet.").items()}
     return resnet | fc | {_alias(name): value for name, value in resnet.items()} | theirs
-
-
-def card_of(path: Path, release: Release | None) -> Card:
-    """The card of a released checkpoint: the paper's network and test, computed as the release does."""
-    card: Card = {
-        "model": {"name": "aimnet", "mp": True, "se": True, "sa": True, "width": 1.0, "protocol": "release"},
-        # The scales of the README's best figure, SAD 41.72; the script has 1/4 and 1/2, which gave 44.25.
-        "inference": {"name": "hybrid", "semantic_scale": 1 / 4, "matting_scale": 1 / 3, "protocol": "release"},
-        "protocol": "release",
-        "source": f"{path.name}, in the layout of the released AIM code",
-    }
-    if release is not None:
-        figures = {test: dict(values) for test, values in release.figures.items()}
-        card |= {"source": f"{release.name}: {release.address}", "licence": release.licence, "metrics": figures}
-    return card
 
 
 def _check(net: nn.Module) -> AimNet:

@@ -1,8 +1,7 @@
-"""The composite losses of the two stages, as named and weighted terms."""
+"""The composite losses of a three-part network's two stages, as named and weighted terms."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from aimmat.functional import alpha_loss, composition_loss, laplacian_loss, semantic_loss
@@ -91,16 +90,3 @@ class MattingLoss(nn.Module):
             case _:
                 layers = batch["foreground"], batch["background"], batch["image"]
                 return composition_loss(prediction.alpha, *layers, protocol)
-
-
-def check_finite(terms: dict[str, Tensor], batch: Batch) -> None:
-    """Refuse to go on when a loss is not a number, and name the samples.
-
-    Raises:
-        FloatingPointError: a term is NaN or infinite.
-    """
-    bad = [name for name, term in terms.items() if not torch.isfinite(term.detach())]
-    if bad:
-        raise FloatingPointError(
-            f"the loss terms {', '.join(bad)} are not finite on the samples {', '.join(batch['name'])}"
-        )
