@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import IO, Literal, TypeVar
@@ -40,6 +41,22 @@ def read_image(path: str | PathLike[str]) -> np.ndarray:
         AimmatError: the file is missing, unreadable, truncated or no image.
     """
     return _decode(path, to_rgb, _plain_png)
+
+
+def decode_image(content: bytes, name: str) -> np.ndarray:
+    """Read a picture as `read_image` does, from memory instead of a file.
+
+    Args:
+        content: of the file.
+        name: what errors call it.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        AimmatError: the content is truncated or no image.
+    """
+    return _decode(name, to_rgb, _plain_png, content)
 
 
 def read_alpha(path: str | PathLike[str]) -> np.ndarray:
@@ -257,10 +274,11 @@ def _decode(
     path: str | PathLike[str],
     convert: Callable[[Image.Image], T],
     quick: Callable[[IO[bytes], Image.Image], T | None] = lambda file, image: None,
+    content: bytes | None = None,
 ) -> T:
     """Open, decode and convert a file, or take what `quick` makes of it; every failure becomes one sentence."""
     try:
-        with opened(path) as file, Image.open(file) as image:
+        with opened(path) if content is None else BytesIO(content) as file, Image.open(file) as image:
             if (result := quick(file, image)) is not None:
                 return result
             try:

@@ -58,7 +58,8 @@ def fuse(semantic_logits: Tensor, matting: Tensor, hard: bool, protocol: Protoco
         )
     if hard:
         label = likeliest_class(semantic_logits, protocol)
-        return torch.where(label == SemanticClass.TRANSITION, matting, (label == SemanticClass.FOREGROUND).to(matting))
+        known = (label == SemanticClass.FOREGROUND).to(matting.dtype)  # not .to(matting): a trace would keep its device
+        return torch.where(label == SemanticClass.TRANSITION, matting, known)
     probability = semantic_logits.softmax(dim=1)
     unified = 0.5 * probability[:, 1:2] + probability[:, 2:3]
     sureness = 2 * (unified - 0.5).abs()

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aimmat.images import read_image, to_rgb
+from aimmat.inference.cutout import Foreground, cut_out, foreground_colours
 from aimmat.inference.strategies import Hybrid, Strategy
 from aimmat.schema import AimmatError
 
@@ -54,6 +55,27 @@ class Predictor:
         """
         alpha = self.strategy(self.net, _batch(image).to(self.device)).alpha
         return alpha[0, 0].float().cpu().numpy()
+
+    @torch.inference_mode()
+    def cutout(self, image: Picture, fg: Foreground = "ml") -> np.ndarray:
+        """Cut the foreground out of one picture.
+
+        Args:
+            image: as for a call.
+            fg: where the colours of the half-transparent come from, "ml", "blend" or "none"; see
+                `inference.cutout.foreground_colours`.
+
+        Returns:
+            (H, W, 4) uint8, RGBA with straight colours, at the picture's own size.
+            `Image.fromarray(predictor.cutout("photo.jpg")).save("cutout.png")` saves it.
+
+        Raises:
+            AimmatError, ValueError, TypeError: as for a call.
+        """
+        batch = _batch(image).to(self.device)
+        alpha = self(batch)
+        colours = foreground_colours(batch, torch.from_numpy(alpha)[None, None].to(self.device), fg)
+        return cut_out((colours[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy(), alpha)
 
 
 def _device(name: str | torch.device) -> torch.device:

@@ -234,6 +234,8 @@ def unpool(x: Tensor, indices: Tensor, output_size: tuple[int, int], *, losers: 
             [0., 0., 0., 0.],
             [0., 0., 0., 0.]])
     """
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return _exported_unpool(x, indices, output_size)
     if x.shape != indices.shape:
         raise ValueError(
             f"x and indices must have one shape, got {tuple(x.shape)} and {tuple(indices.shape)}; "
@@ -276,6 +278,22 @@ class _Unpool(torch.autograd.Function):
         for earlier, later in _neighbours(indices):
             beaten[earlier] |= indices[earlier] == indices[later]
         return taken.masked_fill(beaten, 0), None, None, None
+
+
+def _exported_unpool(x: Tensor, indices: Tensor, output_size: tuple[int, int]) -> Tensor:
+    """The way forward in operators that every runtime has: no autograd function, nothing written into a slice."""
+    values, places = F.pad(x, (1, 1, 0, 1)), F.pad(indices, (1, 1, 0, 1), value=-1)
+    won = x
+    for row in (0, 1):
+        for column in (-1, 0, 1):
+            if (row, column) > (0, 0):  # a later neighbour; the last of them wins
+                there = ..., slice(row, row - 1 or None), slice(1 + column, column - 1 or None)
+                won = torch.where(places[there] == indices, values[there], won)
+    if torch.jit.is_tracing():  # a new plane would be bound to the device that was traced on
+        return torch._C._nn.max_unpool2d(won, indices, output_size)  # type: ignore[attr-defined]
+    height, width = output_size
+    plane = x.new_zeros(x.shape[0], x.shape[1], height * width)
+    return plane.scatter(2, indices.flatten(2), won.flatten(2)).unflatten(2, (height, width))
 
 
 def _pixels(maps: Tensor, last: bool) -> Tensor:
