@@ -24,7 +24,7 @@ from aimmat.lit.processes import agreed
 from aimmat.schema import AimmatError
 from aimmat.tables import write_file
 from aimmat.train import sweep
-from aimmat.train.plan import BACKBONE, BEFORE, check, config_dir, first_start, read_data, sequence
+from aimmat.train.plan import BACKBONE, BEFORE, check, config_dir, first_start, of_weights, read_data, sequence
 from aimmat.train.report import describe, make_loggers, test_run, test_start
 from aimmat.train.resume import Finished, resumed
 from aimmat.train.stages import console, make_trainer, train_stage
@@ -46,12 +46,13 @@ def run(config: DictConfig) -> float:
     output = Path(config.paths.output_dir)
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # of the run's processes: it alone prints and writes
     console.quiet = not first
+    config = of_weights(config)
     check(config)
     again = config.resume or (sweep.is_listed() and HydraConfig.get().mode is RunMode.MULTIRUN)  # SLURM requeues jobs
     if first and not again and (output / "config.yaml").exists():
         raise AimmatError(f"{output} holds a run already; go on with it by resume={output}, or choose another folder")
     names = sequence(config)
-    data = read_data(config, names)
+    data = read_data(config, names or [None])  # without stages only the test's
     devices = make_trainer(config, output, [], [], 1).world_size
     for found in data.values():
         found.shared_out(devices)  # what one of them cannot do is said before any time is spent
@@ -66,16 +67,16 @@ def run(config: DictConfig) -> float:
         if first:
             describe(loggers, config, output)
         if config.before:
-            test_start(config, data[names[-1]], start, output / BEFORE)
+            test_start(config, [*data.values()][-1], start, output / BEFORE)
         for name in names:
             start = train_stage(config, name, data[name], loggers, start, output)
         sad = float("nan")
-        if "module" in config.stage[names[-1]]:
+        if names and "module" in config.stage[names[-1]]:
             console.print(f"stage {names[-1]} trains no matting network, so there is no test", soft_wrap=True)
             if first:
                 shutil.copyfile(output / names[-1] / BACKBONE, output / BACKBONE)
         else:
-            sad = test_run(config, data[names[-1]], loggers, start, output)
+            sad = test_run(config, [*data.values()][-1], loggers, start, output)
         failed = False
         return sad
     except SystemExit:  # Lightning's answer to Ctrl-C

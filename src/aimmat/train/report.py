@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -24,7 +25,7 @@ from aimmat.metrics import METRICS
 from aimmat.schema import ImageType, Row
 from aimmat.tables import gallery_html, gallery_png, read_rows, results_table, write_file, write_rows
 from aimmat.tables.runs import run_name
-from aimmat.train.plan import BEFORE, MODEL, SEMANTIC, Start, card_of, revision
+from aimmat.train.plan import BEFORE, CARD, MODEL, SEMANTIC, Start, card_of, revision
 from aimmat.train.stages import _log_of, console, make_module, make_trainer
 from aimmat.weights import save_network
 
@@ -86,7 +87,11 @@ def test_run(
     )
     overall = {name: float(logged[f"test/{name}"]) for name in METRICS if f"test/{name}" in logged}
     metrics = {f"{config.data_name}, {config.inference.name}": overall}
-    save_network(output / MODEL, module.net, card_of(config, config.stages[-1], start) | {"metrics": metrics})
+    card = card_of(config, config.stages[-1] if config.stages else None, start) | {"metrics": metrics}
+    if module.net.trainable:
+        save_network(output / MODEL, module.net, card)
+    else:
+        write_file(output / CARD, json.dumps(card, indent=2))
     console.print(table.to_console())
     for name, what in _LEFT.items():
         if (output / name).exists():
@@ -129,6 +134,7 @@ _LEFT = {
     "mattes": "the predicted matte of every test picture",
     "config.yaml": "every setting, resolved",
     "model.safetensors": "the weights: aimmat.load(...)",
+    CARD: "what was tested, in place of weights",
     "wandb": "the W&B run, offline; `wandb sync` uploads it",
 }
 
