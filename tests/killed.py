@@ -1,9 +1,12 @@
 """`python killed.py POINT ARGUMENT...`: train as `python -m aimmat.train ARGUMENT...` and be killed at a point."""
 
 import itertools
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 from aimmat import train
@@ -30,6 +33,17 @@ def batch(module, batch, index):
     return [Path(module.trainer.default_root_dir).name, module.trainer.global_step, index] == ["matting", 2, 5]
 
 
+def kill_worker(done):
+    """Kill a process of joblib, which ends the others, as soon as a file is there."""
+
+    def wait():
+        while not done.exists():
+            time.sleep(0.02)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 writings = itertools.count(1)
 POINTS = {
     "before the first step": lambda: instead(SaveLast, "on_train_start"),
@@ -43,6 +57,7 @@ POINTS = {
     "in the test of job 6": lambda: instead(
         MattingModule, "test_step", lambda module, *_: Path(module.trainer.default_root_dir).name == "6"
     ),
+    "in joblib's job 6, a stage done": lambda: kill_worker(Path("sweep", "6", "saliency", "model.safetensors")),
     "while tables are written": lambda: instead(report, "gallery_png"),
 }
 

@@ -16,7 +16,7 @@ def test_help_names_every_argument(capsys):
     ("argument", "sentence"),
     [
         ("sizes", "arguments are written key=value, got 'sizes'; --help lists them"),
-        ("model=amnet", "there is no network 'amnet' (did you mean 'aimnet'?); the networks are aimnet"),
+        ("model=amnet", "there is no network 'amnet' (did you mean 'aimnet'?); the networks are aimnet, "),
         ("widht=1", "aimnet has no switch 'widht' (did you mean 'width'?)"),
         ("width=wide", "aimnet's width is a number above 0 and at most 4, got 'wide'; 1 is the paper's"),
         ("sizes=320,100", "sizes of aimnet are multiples of 32, got 100"),
@@ -44,6 +44,12 @@ def test_the_table_has_a_line_for_each_size(capsys):
     assert "861,964 parameters" in text
     for heading in ("32 x 32", "64 x 64", "MACs", "latency", "peak memory", "1 thread"):
         assert heading in text
+
+
+def test_several_networks_stand_in_one_table(capsys):
+    assert main(["model=aimnet,u2net", "width=0.125", "sizes=32", "device=cpu", "threads=1"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "32 x 32" in line]
+    assert [line.split()[1] for line in lines] == ["aimnet", "u2net"]
 
 
 def test_memory_counts_the_process_and_time_is_positive():

@@ -150,7 +150,8 @@ def refused(url, content, status, name="photo.png", headers=None):
 
 def bomb(width, height):
     """A PNG of a few bytes that declares many pixels."""
-    chunks = [(b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"), (b"IDAT", b"\0"), (b"IEND", b"")]
+    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+    chunks = [(b"IHDR", head), (b"IDAT", b"\0"), (b"IEND", b"")]
     crc = [zlib.crc32(kind + data).to_bytes(4, "big") for kind, data in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         len(data).to_bytes(4, "big") + kind + data + check for (kind, data), check in zip(chunks, crc, strict=True)
@@ -389,7 +390,7 @@ def test_the_command_serves_this_machine_writes_nothing_and_ends_at_ctrl_c(weigh
     ("arguments", "says"),
     [
         ([], "no weights are given"),
-        (["--weights", "x", "--port", "70000"], "cannot listen on port 70000 of 127.0.0.1"),
+        (["--weights", "x", "--port", "70000"], "--port must be from 0 to 65535, got 70000"),
         (["--weights", "x", "--port", "0", "--host", "256.1.1.1"], "cannot listen on port 0 of 256.1.1.1"),
         (["--weights", "x", "--max-mb", "0"], "--max-mb must be a number above 0, got 0"),
         (["--weights", "x", "--max-megapixels", "nan"], "--max-megapixels must be a number above 0, got nan"),
@@ -570,20 +571,20 @@ def test_the_keyboard_is_enough(page, halves):
     page.key("Tab")
     page.key("ArrowRight")
     assert page.run("document.activeElement.value") == "matte"
+    page.key("ArrowLeft")
     names = []
-    for _ in range(8):
+    while len(names) < 6:
         page.key("Tab")
         names.append(page.run("document.activeElement.id || document.activeElement.ariaLabel"))
-    assert [name for name in names if name in ("get-cutout", "get-matte", "again")] == ["get-cutout", "get-matte", "again"]
+    assert names == ["Transparent", "Any colour", "Your own picture", "get-cutout", "get-matte", "again"]
 
 
 @needs_chromium
 def test_a_picture_is_pasted(page):
     page.run(
-        "(async () => { const data = new DataTransfer(); const sample = await fetch('/sample/flower.jpg');"
-        "const red = Uint8Array.from(atob('" + __import__("base64").b64encode(encoded(HALVES)).decode() + "'), c => c.charCodeAt());"
-        "data.items.add(new File([red], 'image.png', {type: 'image/png'}));"
-        "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true})); })()"
+        f"const data = new DataTransfer(), bytes = new Uint8Array({list(encoded(HALVES))});"
+        "data.items.add(new File([bytes], 'image.png', {type: 'image/png'}));"
+        "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}));"
     )
     page.until(DONE)
     assert page.run("document.getElementById('get-cutout').download") == "image_cutout.png"
@@ -610,8 +611,11 @@ def test_a_newer_picture_takes_the_place_of_one_under_way_and_one_can_be_cancell
 def test_nothing_sticks_out_at_any_width(page, halves, width):
     def check():
         assert page.run("document.documentElement.scrollWidth") <= width
-        small = "[...document.querySelectorAll('button, a, .swatches label, .views label')].filter((e) => e.checkVisibility())"
-        assert page.run(f"Math.min(...{small}.filter((e) => !e.matches('.quiet')).map((e) => e.offsetHeight))") >= 24
+        targets = (
+            "[...document.querySelectorAll('button:not(.quiet), a, .swatches label, .views label')]"
+            ".filter((element) => element.checkVisibility()).map((element) => element.offsetHeight)"
+        )
+        assert page.run(f"Math.min(...{targets})") >= 24  # pixels, what WCAG 2.2 asks of a target
 
     page.resize(width, 740)
     check()

@@ -5,6 +5,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
+from aimmat.report import main as report_main
 from aimmat.report import sweep as verb
 from aimmat.schema import AimmatError
 from aimmat.tables.sweeps import BUSY, FAILURE, read_sweep, write_sweep
@@ -39,6 +41,18 @@ def inspected(record):
 
 def states(folder):
     return [job.state for job in read_sweep(folder)[1]]
+
+
+def listed(folder):
+    """The lines of its table."""
+    with (folder / "sweep.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def figures(metrics, name):
+    """A column of the CSV logger's file, in order."""
+    with metrics.open(newline="") as file:
+        return [float(line[name]) for line in csv.DictReader(file) if line[name]]
 
 
 def report(*arguments):
@@ -121,8 +135,7 @@ def test_a_failed_job_is_listed_with_its_reason_and_run_again(tmp_path, monkeypa
     assert states(folder) == ["done", "done"]
     assert (folder / "1" / "rows.csv").stat().st_mtime_ns == rows
     assert not (folder / "0" / FAILURE).exists()
-    with (folder / "sweep.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = listed(folder)
     assert [(line["job"], line["state"], line["reason"]) for line in lines] == [("0", "done", ""), ("1", "done", "")]
     assert float(lines[1]["sad"]) == pytest.approx(done.sad)
 
@@ -133,14 +146,28 @@ def test_a_failed_job_is_listed_with_its_reason_and_run_again(tmp_path, monkeypa
     assert capsys.readouterr().out.count("stage matting is done") == 2
 
 
-@pytest.fixture(scope="module")
-def grid(tmp_path_factory):
-    """The toy grid: killed in the test of its seventh job."""
+GRIDS = {  # a launcher, what is killed in the seventh job, the exit code, and how the jobs may stand then
+    "basic": ([], "in the test of job 6", -9, [{"done"}] * 6 + [{"unfinished"}, {"missing"}]),
+    "joblib": (
+        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+        "in joblib's job 6, a stage done",
+        1,
+        [{"done"}] * 4 + [{"done", "unfinished"}] * 2 + [{"unfinished"}, {"unfinished", "missing"}],
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=GRIDS)
+def grid(request, tmp_path_factory):
+    """The toy grid: its process, or one of two, killed in the seventh job."""
     cwd = tmp_path_factory.mktemp("grid")
-    arguments = ["-m", *TINY, "ablation=glob(*)", "hydra.sweep.dir=sweep"]
-    call = [sys.executable, str(KILLED), "in the test of job 6", *arguments]
-    done = subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=120)
-    assert done.returncode == -9, done.stderr
+    launcher, point, code, stand = GRIDS[request.param]
+    call = [sys.executable, str(KILLED), point, "-m", *TINY, *launcher, "ablation=glob(*)", "hydra.sweep.dir=sweep"]
+    env = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # of runs in this process
+    done = subprocess.run(call, cwd=cwd, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == code, done.stderr
+    assert ("a process of the sweep was killed" in done.stderr) is (code == 1)
+    assert all(state in possible for state, possible in zip(states(cwd / "sweep"), stand, strict=True))
     return cwd / "sweep"
 
 
@@ -154,22 +181,39 @@ def train_in_this_process(arguments, cwd):
 
 def test_a_grid_that_was_killed_is_finished_by_a_retry(grid, capsys, monkeypatch):
     monkeypatch.setattr(verb, "_train", train_in_this_process)
-    assert states(grid) == ["done"] * 6 + ["unfinished", "missing"]
     assert report(grid) == 0  # it was asked how things stand
-    assert "missing" in capsys.readouterr().out
-    before = (grid / "5" / "rows.csv").stat().st_mtime_ns
+    printed = capsys.readouterr().out
+    why = {"done": "", "unfinished": "was interrupted or killed", "missing": "was not started"}
+    lines = listed(grid)
+    assert all(why[line["state"]] in line["reason"] and line["state"] in printed for line in lines)
+    left = [line["job"] for line in lines if line["reason"]]
+    assert left == [line["job"] for line in lines if not line["sad"]]
+
+    done = [grid / line["job"] / "rows.csv" for line in lines if not line["reason"]]
+    before = {rows: rows.stat().st_mtime_ns for rows in done}
     assert report(grid, "--retry") == 0
+    assert re.findall(r"^job (\d): ", capsys.readouterr().out, re.MULTILINE) == left
     assert states(grid) == ["done"] * 8
-    assert (grid / "5" / "rows.csv").stat().st_mtime_ns == before
+    assert [rows.stat().st_mtime_ns for rows in before] == [*before.values()]
     rows = [switches(OmegaConf.load(grid / str(job) / "config.yaml")) for job in range(8)]
     assert [{name for name, on in row.items() if on} for row in rows] == [set(TABLE_3[row].split()) for row in ROWS]
+
+
+def test_the_finished_grid_is_table_3(grid, tmp_path, capsys):
+    assert report_main([str(grid), "--table", "3", "-o", str(tmp_path)]) == 0
+    assert "not run" not in capsys.readouterr().out
+    with (tmp_path / "table_3.csv").open(newline="") as file:
+        ours = {line["row"]: float(line["sad"]) for line in csv.DictReader(file)}
+    assert ours == pytest.approx({row: float(line["sad"]) for row, line in zip(ROWS, listed(grid), strict=True)})
 
 
 def test_wandb_knows_the_grid_as_eight_runs_of_one_group(grid):
     runs = {}
     for record in grid.glob("*/wandb/offline-run-*/*.wandb"):
         records = inspected(record)
-        run = next(found["run"] for found in records if "run" in found)
+        run = next((found["run"] for found in records if "run" in found), None)
+        if run is None:
+            continue  # its process was killed first
         runs[run["run_id"]] = run
         config = {}
         for found in records:
@@ -183,7 +227,7 @@ def test_wandb_knows_the_grid_as_eight_runs_of_one_group(grid):
             "tl",
         }
         metrics = {found["metric"].get("name"): found["metric"] for found in records if "metric" in found}
-        assert metrics["test/sad"]["summary"] == {"min": True}
+        assert metrics["val/sad"]["summary"] == {"min": True}
     assert len(runs) == 8
 
 
@@ -261,3 +305,40 @@ def test_jobs_side_by_side_are_runs_of_their_own(tmp_path):
         assert "stage matting" in (folder / job / "log.txt").read_text()
         assert len(list((folder / job).glob("wandb/offline-run-*"))) == 1
     assert len({(folder / job / "wandb_run_id.txt").read_text() for job in "02"}) == 2
+
+
+# searches
+
+SEARCH = ["hydra/sweeper=optuna", "hydra.sweeper.n_jobs=1", "stage.matting.optimizer.lr=tag(log, interval(1e-6, 1e-2))"]
+
+
+@pytest.fixture
+def _old_optuna(monkeypatch):
+    monkeypatch.setenv("SQLALCHEMY_SILENCE_UBER_WARNING", "1")  # SQLAlchemy says at import what its next major drops
+
+
+@pytest.mark.usefixtures("_old_optuna")
+def test_a_search_goes_by_the_validation_and_can_go_on(tmp_path, monkeypatch, capsys):
+    kept = ["hydra.sweeper.storage=sqlite:///search.db", "hydra.sweeper.study_name=rate"]
+    for number, folder in (2, "first"), (1, "more"):
+        many = [f"hydra.sweeper.n_trials={number}", f"hydra.sweep.dir={folder}"]
+        code, stderr = train_here(["-m", *ONE, *SEARCH, *kept, *many], tmp_path, monkeypatch, capsys)
+        assert code == 0, stderr
+    from optuna import load_study
+
+    trials = load_study("rate", "sqlite:///search.db").trials
+    jobs = [tmp_path / "first" / "0", tmp_path / "first" / "1", tmp_path / "more" / "0"]
+    for trial, job in zip(trials, jobs, strict=True):
+        rate = OmegaConf.load(job / "config.yaml").stage.matting.optimizer.lr
+        assert trial.params == {"stage.matting.optimizer.lr": rate}
+        assert trial.value == pytest.approx(figures(job / "csv" / "metrics.csv", "val/sad")[-1])
+        assert trial.value != pytest.approx(figures(job / "csv" / "metrics.csv", "test/sad")[-1])
+    assert len({str(trial.params) for trial in trials}) == 3
+
+
+@pytest.mark.usefixtures("_old_optuna")
+def test_a_search_without_a_validation_is_refused(tmp_path, monkeypatch, capsys):
+    code, stderr = train_here(["-m", *ONE, *SEARCH, "data.val=null"], tmp_path, monkeypatch, capsys)
+    assert code == 1
+    assert "error: a search looks for the least SAD of the validation split, and stage matting has none; " in stderr
+    assert not (tmp_path / "sweep" / "0" / "matting").exists()

@@ -1,8 +1,10 @@
 """The training command: what it composes, what it leaves, what it says when something is wrong."""
 
 import csv
+import html
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,10 +22,13 @@ from PIL import Image
 import aimmat
 from aimmat.images import read_alpha
 from aimmat.inference import Hybrid, build_strategy
-from aimmat.schema import Prediction
+from aimmat.report import main as report_main
+from aimmat.schema import Category, ImageType, Prediction
 from aimmat.tables import read_rows
 from aimmat.train import config_dir, main, run_name, switches
 from aimmat.weights import load_network
+
+dashboard = run_path(str(Path(__file__).parent / "report" / "test_dashboard.py"))
 
 # one small epoch: 8 scenes of 64 pixels, the narrowest network
 SMALL = [
@@ -190,6 +195,11 @@ def test_a_run_names_the_files_it_wrote(finished):
     assert "mattes" not in done.stdout
 
 
+def test_the_page_says_the_arguments_of_the_run(finished):
+    command = shlex.join(["python", "-m", "aimmat.train", *SMALL])
+    assert f"<code>{html.escape(command)}</code>" in (finished[0] / "gallery.html").read_text(encoding="utf-8")
+
+
 def test_the_card_says_how_the_weights_came_about(finished):
     out = finished[0]
     card = load_network(out)[1]
@@ -276,34 +286,82 @@ def test_what_a_run_leaves_can_be_loaded(finished, path):
     assert predictor.net.stride == 32
 
 
-def test_the_offline_run_of_wandb_says_what_it_should(finished):
-    out = finished[0]
-    (record,) = (out / "wandb").glob("offline-run-*/*.wandb")
+@pytest.fixture(scope="module")
+def recorded(finished):
+    """What the run's file of W&B holds."""
+    (record,) = (finished[0] / "wandb").glob("offline-run-*/*.wandb")
     call = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(record)]
     text = subprocess.run(call, capture_output=True, text=True, check=True, timeout=60).stdout
-    records = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    run = next(found["run"] for found in records if "run" in found)
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def merged(records, *keys):
+    """What records of a kind say together, a later one over those before."""
+    found = {}
+    for record in records:
+        for key in keys:
+            record = record.get(key, {})
+        found |= record
+    return found
+
+
+def test_the_offline_run_of_wandb_says_what_it_should(finished, recorded):
+    out = finished[0]
+    run = next(found["run"] for found in recorded if "run" in found)
     assert run["display_name"] == "demo-uni+tl+mp+se+sa-s42"
     assert run["run_group"] == "demo"
     assert run["job_type"] == "train"
     assert set(run["tags"]) == {"synthetic", "aimnet", "paper", "uni", "tl", "mp", "se", "sa"}
     assert run["run_id"] == (out / "wandb_run_id.txt").read_text()
-    config = {}
-    for found in records:
-        config |= found.get("config", {}).get("update", {})
+    config = merged(recorded, "config", "update")
     assert config["model"]["width"] == 0.0625
     assert config["seed"] == 42
+    assert config["method"] == "demo-uni+tl+mp+se+sa"
     assert {"git", "stage", "trainer"} <= set(config)
-    history = {}
-    for found in records:
-        history |= found.get("history", {}).get("item", {})
+    history = merged(recorded, "history", "item")
     assert {"train/loss", "saliency/train/loss", "val/sad", "val/sad/type/SO", "test/sad", "epoch"} <= set(history)
     assert history["val/panel._type"].startswith("images")
     (panel,) = (out / "wandb").glob("offline-run-*/files/media/images/val/panel_*.jpg")
     with Image.open(panel) as montage:
         assert montage.size == (6 * 64, 2 * 64)  # two validation pictures; input, truth, alpha, error, two trimaps
-    metrics = {found["metric"].get("name"): found["metric"] for found in records if "metric" in found}
-    assert metrics["val/sad"]["summary"] == metrics["test/sad"]["summary"] == {"min": True}
+
+
+def test_wandb_keeps_the_least_error_of_a_stage_and_the_one_of_the_test(recorded):
+    metrics = {found["metric"].get("name"): found["metric"] for found in recorded if "metric" in found}
+    for key in ("val/sad", "val/conn_background", "saliency/val/mse"):
+        assert metrics[key]["summary"] == {"min": True}
+    summary = merged(recorded, "summary", "update")
+    assert isinstance(summary["test/sad"], float)  # a dict of minima would not sort, nor be a bar
+
+
+def test_wandb_has_a_table_of_every_test_picture(finished, recorded):
+    out = finished[0]
+    (path,) = (out / "wandb").glob("offline-run-*/files/media/table/test/images_*.table.json")
+    table = json.loads(path.read_text())
+    rows = read_rows(out / "rows.csv")
+    assert table["columns"] == ["name", "type", "category", *rows[0].scores, "input, alpha, truth, error"]
+    assert len(table["data"]) == len(rows) == 3
+    for line, row in zip(table["data"], rows, strict=True):
+        assert line[:3] == [row.name, row.type, row.category]
+        # rows.csv has six digits
+        known = [None if value != value else pytest.approx(value, rel=1e-4, abs=1e-6) for value in row.scores.values()]
+        assert line[3:] == [*known, "Image"]
+    waiting = out / "wandb" / "artifacts" / "staging"
+    (artifact,) = (found["artifact"] for found in recorded if "artifact" in found)
+    assert {Path(file["local_path"]).parent for file in artifact["manifest"]["contents"]} == {waiting}
+    assert sum(file.stat().st_size for file in (out / "wandb").rglob("*") if file.is_file()) < 400_000
+
+
+def test_the_dashboard_asks_for_what_a_run_logs(tmp_path, recorded):
+    assert report_main(["dashboard", "-o", str(tmp_path / "dashboard.json")]) == 0
+    sections, _ = dashboard["written"](tmp_path / "dashboard.json")
+    history = merged(recorded, "history", "item")
+    logged = set(history) | {key.removesuffix("._type") for key in history}
+    for name, panels in sections.items():
+        absent = dashboard["keys"](panels) - logged
+        groups = {key.rpartition("/")[2] for key in absent}  # of which the three pictures show none
+        assert groups <= ({*Category} if name == "Categories" else {*ImageType} if name == "Types" else set())
+        assert {f"{key.rpartition('/')[0]}/avg" for key in absent} <= logged
 
 
 def test_two_jobs_of_a_sweep_are_two_runs(tmp_path):

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from aimmat.models import build, count_macs, count_parameters, switches_of
+from aimmat.models import NETWORKS, build, count_macs, count_parameters, switches_of
+from aimmat.models.layers import Network
 from aimmat.schema import AimmatError
 
 USAGE = """\
@@ -25,7 +26,7 @@ python -m aimmat.bench model=aimnet [width=0.25] [sizes=320,512,800] [device=aut
 Prints parameters, multiply-accumulates (convolutions and linear layers), latency and peak memory of a network with
 fresh weights, for one square image of each size, in float32.
 
-  model    network to measure, by name                                      (aimnet)
+  model    networks to measure, by name, in one table: aimnet,gfm; or all   (aimnet)
   sizes    sides in pixels, multiples of the network's stride               (320,512,800)
   device   auto, cpu, cuda or cuda:N; auto takes a GPU where there is one   (auto)
   threads  threads of the CPU                                               (torch's choice)
@@ -109,11 +110,13 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
         if key in given:
             raise AimmatError(f"{key} is given twice, as {given[key]} and as {value}; keep one")
         given[key] = value
-    name = given.pop("model", "aimnet")
+    wanted = given.pop("model", "aimnet")
+    there = [name for name, net in NETWORKS.items() if net.trainable]
+    names = there if wanted == "all" else wanted.split(",")
     sizes = [_whole("sizes", side) for side in given.pop("sizes", "320,512,800").split(",")]
     threads = _whole("threads", given.pop("threads")) if "threads" in given else None
     device = _device(given.pop("device", "auto"))
-    return {"name": name, "switches": _switches(given), "sizes": sizes, "device": device, "threads": threads}
+    return {"names": names, "switches": _switches(given), "sizes": sizes, "device": device, "threads": threads}
 
 
 def _switches(given: dict[str, str]) -> dict[str, Any]:
@@ -148,28 +151,43 @@ def _device(name: str) -> str:
     return name
 
 
-def _table(name: str, switches: dict[str, Any], sizes: list[int], device: str, threads: int | None) -> Table:
-    """Every size measured in a fresh process, laid out."""
+def _table(names: list[str], switches: dict[str, Any], sizes: list[int], device: str, threads: int | None) -> Table:
+    """Every network at every size, measured in a fresh process each, laid out."""
     with torch.device("meta"):  # this process stays small: a child's peak starts from its parent's
-        net = build(name, **switches)
-    for size in sizes:
-        if size % net.stride:
-            raise AimmatError(f"sizes of {name} are multiples of {net.stride}, got {size}")
+        nets = {name: build(name, **switches) for name in names}
+    for name, net in nets.items():
+        for size in sizes:
+            if size % net.stride:
+                raise AimmatError(f"sizes of {name} are multiples of {net.stride}, got {size}")
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else _threads(threads)
-    said = ", ".join(f"{key}={value}" for key, value in {**switches_of(name), **switches}.items())
-    table = Table(title=f"{name} ({said}): {count_parameters(net):,} parameters\n{device}, {where}, float32, batch 1")
+    several = len(names) > 1
+    table = Table(title=f"{_said(nets, switches)}\n{device}, {where}, float32, batch 1")
+    if several:
+        table.add_column("network")
+        table.add_column("parameters", justify="right")
     for heading in ("size", "MACs, G", "latency, ms", "peak memory, MiB"):
         table.add_column(heading, justify="right")
-    progress = track(sizes, description=f"measuring {name}", console=Console(stderr=True), transient=True)
-    for size in progress:
+    pairs = [(name, size) for name in names for size in sizes]
+    progress = track(pairs, description=f"measuring {', '.join(names)}", console=Console(stderr=True), transient=True)
+    for name, size in progress:
         result = _measure_apart(name, switches, size, device, threads)
         table.add_row(
+            *([name, f"{count_parameters(nets[name]):,}"] if several else []),
             f"{size} x {size}",
-            f"{count_macs(net, size) / 1e9:.2f}",
+            f"{count_macs(nets[name], size) / 1e9:.2f}",
             f"{result['seconds'] * 1e3:.1f}",
             f"{result['bytes'] / 2**20:.0f}",
         )
     return table
+
+
+def _said(nets: dict[str, Network], switches: dict[str, Any]) -> str:
+    """What is measured: the switches of one network with their defaults, of several those that were set."""
+    if len(nets) > 1:
+        return ", ".join(["networks as published", *(f"{key}={value}" for key, value in switches.items())])
+    ((name, net),) = nets.items()
+    said = ", ".join(f"{key}={value}" for key, value in {**switches_of(name), **switches}.items())
+    return f"{name} ({said}): {count_parameters(net):,} parameters"
 
 
 def _threads(threads: int | None) -> str:

@@ -69,6 +69,18 @@ def test_an_error_is_shown_in_colour_with_the_share_that_semantics_decided(tmp_p
     assert share == pytest.approx(100 * 16 / 48, abs=3)  # the known third; WebP blurs its edge by a pixel or so
 
 
+def test_an_error_without_a_predicted_trimap_says_that_its_share_is_not_known(tmp_path):
+    a, b = finished(tmp_path / "a", {"p": 2.0}, error=150), finished(tmp_path / "b", {"p": 1.0}, pictures=False)
+    (b.folder / "mattes").mkdir(parents=True)
+    Image.fromarray(np.full(SIZE, 77, np.uint8)).save(b.folder / "mattes" / "p.png")
+    compare.write(a, b, tmp_path)
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert re.findall(r"Error of (.)<small>(?:\d+% outside its transition|(share not known))", page) == [
+        ("A", ""),
+        ("B", "share not known"),
+    ]
+
+
 def test_the_page_asks_for_nothing_from_elsewhere_and_escapes_every_text(tmp_path):
     evil = "<script>alert(1)</script>&|"
     a = finished(tmp_path / "a", {evil: 2.0, "p": 1.0})

@@ -31,7 +31,7 @@ def item(name="picture", image_type="SO", sad=1.0, category="toy", **changes):
 def page(path, items, **changes):
     rows = [Row(i.name, i.type, i.category, i.scores) for i in items]
     texts = {"title": "Test", "config": "demo", "command": "python -m aimmat.train"}
-    gallery_html(path, items, summary=results_table({"AimNet": rows}), **texts | changes)
+    gallery_html(path, items, **{"summary": results_table({"AimNet": rows})} | texts | changes)
     return path.read_text(encoding="utf-8")
 
 
@@ -118,10 +118,17 @@ def test_the_page_escapes_every_text(tmp_path):
     assert "&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in text
 
 
-def test_the_page_says_how_many_pictures_it_leaves_out(tmp_path):
-    text = page(tmp_path / "page.html", [item(str(n)) for n in range(4)], most=3)
-    assert text.count("<article") == 3
-    assert "3 of 4 pictures" in text
+def test_page_and_sheet_say_how_many_pictures_they_leave_out(tmp_path, monkeypatch):
+    rows = [Row(str(n), ImageType.SO, Category.TOY, {"sad": float(n)}) for n in range(9)]
+    items = [item(str(n), sad=float(n)) for n in range(4)]
+    said = "3 of 9 test pictures, good to bad within a type, out of the 4 whose pictures were kept."
+    assert said in page(tmp_path / "some.html", items, most=3, summary=results_table({"AimNet": rows}))
+    assert "3 of 4 test pictures, good to bad within a type. " in page(tmp_path / "most.html", items, most=3)
+    assert "<span>4 pictures. " in page(tmp_path / "all.html", items)
+    drawn = []
+    monkeypatch.setattr(gallery.ImageDraw.ImageDraw, "text", lambda draw, place, text, *_, **__: drawn.append(text))
+    gallery_png(tmp_path / "sheet.png", items, most=3, num_tested=9)
+    assert drawn[-1] == f"{said} SAD in thousands of pixels; lower is better."
 
 
 def test_a_page_that_grows_too_large_gets_smaller_thumbs(tmp_path, monkeypatch):

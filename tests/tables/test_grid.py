@@ -116,6 +116,14 @@ def test_the_note_says_what_differs_beside_switches_and_seeds(run):
     assert table_3([*runs, other]).note.endswith("differ in more than switches and seeds: stage.matting.max_epochs.")
 
 
+def test_what_the_paper_prints_for_both_gfm_and_uni_tl_is_noted_under_both_tables(run):
+    for figure, value in (("sad", "52.66"), ("mse", "0.0213"), ("mad", "0.0313")):
+        assert printed("2")["GFM"][figure] == printed("3")["uni_tl"][figure] == value
+    runs = [run("a")]
+    for grid in (*table_2(runs), table_3(runs)):
+        assert "for both Table 2's GFM and Table 3's row UNI + TL; docs/ledger.md says how" in grid.note
+
+
 # Table 2
 
 

@@ -59,6 +59,8 @@ def _run(given: argparse.Namespace) -> int:
     for name in ("max_mb", "max_megapixels"):
         if not 0 < getattr(given, name) < float("inf"):
             raise AimmatError(f"--{name.replace('_', '-')} must be a number above 0, got {getattr(given, name):g}")
+    if not 0 <= given.port <= 65535:
+        raise AimmatError(f"--port must be from 0 to 65535, got {given.port}; 0 takes any free one")
     try:
         import uvicorn
 
@@ -86,10 +88,9 @@ def _run(given: argparse.Namespace) -> int:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    except OSError as error:
         raise AimmatError(
-            f"cannot listen on port {port} of {host}: {reason.lower()}; choose another --port (0 takes any free one) "
+            f"cannot listen on port {port} of {host}: {(error.strerror or str(error)).lower()}; choose another --port (0 takes any free one) "
             f"or --host"
         ) from error
 

@@ -8,7 +8,7 @@ from aimmat.functional.filters import (
     laplacian_pyramid,
     separable_filter,
 )
-from aimmat.functional.fusion import fuse, likeliest_class
+from aimmat.functional.fusion import fuse, keep_known, likeliest_class
 from aimmat.functional.losses import alpha_loss, composition_loss, laplacian_loss, semantic_loss
 from aimmat.functional.metrics import connectivity_error, gradient_error, mad, mse, sad
 from aimmat.functional.trimap import generalise, trimap_from_alpha
@@ -25,6 +25,7 @@ __all__ = [
     "gaussian_kernel",
     "generalise",
     "gradient_error",
+    "keep_known",
     "laplacian_loss",
     "laplacian_pyramid",
     "likeliest_class",

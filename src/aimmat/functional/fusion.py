@@ -64,3 +64,19 @@ def fuse(semantic_logits: Tensor, matting: Tensor, hard: bool, protocol: Protoco
     unified = 0.5 * probability[:, 1:2] + probability[:, 2:3]
     sureness = 2 * (unified - 0.5).abs()
     return (1 - sureness) * matting + sureness * unified
+
+
+def keep_known(alpha: Tensor, trimap: Tensor) -> Tensor:
+    """Final alpha matte of a network that is shown a trimap, whose known pixels are the answer.
+
+    Args:
+        alpha: what the network says, (B, 1, H, W), values in [0, 1].
+        trimap: same shape, 0 background, 1 foreground, in between transition.
+
+    Returns:
+        (B, 1, H, W): alpha in the transition, elsewhere the trimap.
+
+    >>> keep_known(torch.full((1, 1, 1, 3), 0.25), torch.tensor([[[[0.0, 0.5, 1.0]]]]))
+    tensor([[[[0.0000, 0.2500, 1.0000]]]])
+    """
+    return torch.where((trimap > 0) & (trimap < 1), alpha, trimap.to(alpha))

@@ -34,7 +34,7 @@ def foreground_colours(image: Tensor, alpha: Tensor, fg: Foreground = "ml") -> T
         return image
     from aimmat.functional.foreground import blend_foreground, estimate_foreground
 
-    return blend_foreground(image, alpha) if fg == "blend" else estimate_foreground(image, alpha)[0]
+    return (blend_foreground if fg == "blend" else estimate_foreground)(image, alpha)[0]
 
 
 def cut_out(colours: np.ndarray, alpha: np.ndarray, premultiplied: bool = False) -> np.ndarray:

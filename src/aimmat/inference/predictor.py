@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from aimmat.images import read_image, to_rgb
+from aimmat.images import read_alpha, read_image, to_rgb
 from aimmat.inference.cutout import Foreground, cut_out, foreground_colours
 from aimmat.inference.strategies import Hybrid, Strategy
 from aimmat.schema import AimmatError
@@ -35,7 +36,7 @@ class Predictor:
         self.strategy = Hybrid() if strategy is None else strategy
 
     @torch.inference_mode()
-    def __call__(self, image: Picture) -> np.ndarray:
+    def __call__(self, image: Picture, trimap: str | PathLike[str] | np.ndarray | None = None) -> np.ndarray:
         """Predict the alpha matte of one picture.
 
         Args:
@@ -44,16 +45,28 @@ class Predictor:
                 an array (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1];
                 a tensor (3, H, W) or (1, 3, H, W), uint8 or float in [0, 1].
                 Colours are RGB; an alpha channel that comes with them is left out, not composited.
+            trimap: what is known of the picture, for a network that is shown it: a path to a grey file, or an array
+                (H, W) of the picture's size as it is shown. Background is 0, transition 128 (127 is welcome too),
+                foreground 255; or 0, 0.5 and 1.
 
         Returns:
             (H, W) float32 in [0, 1], at the picture's own size.
 
         Raises:
-            AimmatError: the file cannot be read.
+            AimmatError: a file cannot be read; the network is shown a trimap and none was given, or it is not and one
+                was; the trimap has another size than the picture, or other values.
             ValueError: an array or tensor of another shape or type, or with values that are out of range or NaN.
             TypeError: none of these forms.
         """
-        alpha = self.strategy(self.net, _batch(image).to(self.device)).alpha
+        name, needed = type(self.net).__name__, getattr(self.net, "input_channels", 3) == 4
+        if needed and trimap is None:
+            raise AimmatError(f"{name} mattes by a trimap and was given none: predictor(image, trimap=...)")
+        if not needed and trimap is not None:
+            raise AimmatError(f"{name} takes no trimap and was given one; leave it out, or load a network that does")
+        batch = _batch(image)
+        if trimap is not None:
+            batch = torch.cat((batch, _trimap(trimap, batch.shape[-2:])), dim=1)
+        alpha = self.strategy(self.net, batch.to(self.device)).alpha
         return alpha[0, 0].float().cpu().numpy()
 
     @torch.inference_mode()
@@ -125,3 +138,28 @@ def _batch_from_tensor(image: Tensor) -> Tensor:
     if not (low >= 0 and high <= 1):  # so written, NaN is refused too
         raise ValueError(f"floating-point values must lie in [0, 1], got {low:g} to {high:g}; divide 0..255 by 255")
     return batch
+
+
+def _trimap(trimap: str | PathLike[str] | np.ndarray, size: Sequence[int]) -> Tensor:
+    """(1, 1, H, W) of 0, 0.5 and 1."""
+    called, levels = "the trimap", trimap
+    if isinstance(levels, str | PathLike):
+        called, levels = f"the trimap {trimap}", read_alpha(levels)
+    if not isinstance(levels, np.ndarray):
+        raise TypeError(f"trimap must be a path or an array, got {type(levels).__name__}")
+    if levels.dtype != np.uint8 and not np.issubdtype(levels.dtype, np.floating):
+        raise ValueError(f"{called} must hold uint8 or floating-point numbers, got {levels.dtype}")
+    if levels.shape != tuple(size):
+        raise AimmatError(
+            f"{called} must have the picture's size, {size[0]} x {size[1]}, got {' x '.join(map(str, levels.shape))}"
+        )
+    values = torch.from_numpy(levels / 255 if levels.dtype == np.uint8 else levels.astype(np.float64))
+    transition = (values - 0.5).abs() < 0.6 / 255  # 127 and 128
+    known = (values == 0) | (values == 1)
+    if not (known | transition).all():
+        other = levels[~(known | transition).numpy()].flat[0]
+        raise AimmatError(
+            f"{called} must hold 0, 128 and 255 alone as uint8, or 0, 0.5 and 1, got {other} ({levels.dtype}); a soft "
+            f"matte is none, and JPEG files blur one: save it as PNG"
+        )
+    return values.masked_fill(transition, 0.5).float()[None, None]

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from aimmat.functional.fusion import fuse, likeliest_class
+from aimmat.functional.fusion import fuse, keep_known, likeliest_class
 from aimmat.functional.resize import resize
 from aimmat.schema import AimmatError, Prediction, Protocol, is_release
 
@@ -45,19 +45,23 @@ class Resize:
 
         Args:
             net: gives a Prediction and states its `stride`.
-            image: (B, 3, H, W) in [0, 1].
+            image: (B, 3, H, W) in [0, 1]; of a network with four input channels (B, 4, H, W), the fourth a trimap of
+                0, 0.5 and 1, whose known pixels are the answer.
 
         Returns:
             The prediction, every map (B, *, H, W).
         """
-        _check_image(image)
+        _check_image(net, image)
         stride = cast(int, net.stride)
         height, width = image.shape[-2:]
-        if self.size is None:
+        if fixed := _fixed(net):
+            seen = fixed
+        elif self.size is None:
             seen = working_size(height, width, self.scale, stride, self.max_side, self.protocol)
         else:
             seen = working_size(self.size, self.size, 1, stride, self.max_side, self.protocol)
-        return _stretch(net(resize(image, seen, self.protocol)), (height, width), self.protocol)
+        prediction = _stretch(net(_shown(image, seen, self.protocol)), (height, width), self.protocol)
+        return _keep_known(prediction, image)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class Hybrid:
     stay known. The released code resizes the winners' grey levels, 0, 128 and 255, instead and takes as known only
     what is still 0 or 255, which widens the transition by about a coarse pixel.
 
-    A network without one of the two decoders is run once, at `matting_scale`, as by Resize.
+    A network without one of the two decoders, or whose parts cannot be taken apart, is run once, at `matting_scale`, as
+    by Resize; one that is made for pictures of one size, at that.
 
     Args:
         semantic_scale: sides of the input for the semantic decoder over sides of the picture.
@@ -103,26 +108,27 @@ class Hybrid:
 
         Args:
             net: gives a Prediction and states its `stride`.
-            image: (B, 3, H, W) in [0, 1].
+            image: (B, 3, H, W) in [0, 1]; of a network with four input channels (B, 4, H, W), the fourth a trimap of
+                0, 0.5 and 1, whose known pixels are the answer.
 
         Returns:
             The prediction, every map (B, *, H, W).
         """
-        _check_image(image)
+        _check_image(net, image)
         stride = cast(int, net.stride)
         height, width = image.shape[-2:]
         matting_scale = self.matting_scale or (1 / 2 if is_release(self.protocol) else 1 / 3)
-        fine_size = working_size(height, width, matting_scale, stride, self.max_side, self.protocol)
+        fine_size = _fixed(net) or working_size(height, width, matting_scale, stride, self.max_side, self.protocol)
         coarse_size = working_size(height, width, self.semantic_scale, stride, self.max_side, self.protocol)
 
-        fine = net(resize(image, fine_size, self.protocol))
-        if fine.semantic is None or fine.matting is None:
-            return _stretch(fine, (height, width), self.protocol)
-        coarse = fine if coarse_size == fine_size else net(resize(image, coarse_size, self.protocol))
+        fine = net(_shown(image, fine_size, self.protocol))
+        if fine.semantic is None or fine.matting is None or not getattr(net, "apart", True):
+            return _keep_known(_stretch(fine, (height, width), self.protocol), image)
+        coarse = fine if coarse_size == fine_size else net(_shown(image, coarse_size, self.protocol))
 
         semantic = _stretch_classes(coarse.semantic, (height, width), self.protocol)
         matting = _stretch_alpha(fine.matting, (height, width), self.protocol)
-        return Prediction(semantic, matting, fuse(semantic, matting, hard=self.fusion == "hard"))
+        return _keep_known(Prediction(semantic, matting, fuse(semantic, matting, hard=self.fusion == "hard")), image)
 
 
 def build_strategy(name: str, **options: Any) -> Strategy:
@@ -148,6 +154,12 @@ def build_strategy(name: str, **options: Any) -> Strategy:
     if unknown := sorted(set(options) - set(known)):
         raise AimmatError(f"the strategy {name} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
     return strategies[name](**options)
+
+
+def _fixed(net: nn.Module) -> tuple[int, int] | None:
+    """The only size of pictures that a network takes, if it has one."""
+    size = cast(int | None, getattr(net, "size", None))
+    return (size, size) if size else None
 
 
 def working_size(
@@ -187,6 +199,41 @@ def working_size(
     return tall, wide
 
 
+def resize_trimap(trimap: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a trimap so that a pixel is known only where all pixels that it is made of agree.
+
+    Args:
+        trimap: (B, 1, h, w), 0 background, 1 foreground, in between transition.
+        size: (H, W) in pixels.
+
+    Returns:
+        (B, 1, H, W) of 0, 0.5 and 1.
+
+    >>> resize_trimap(torch.tensor([[[[0.0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]]]]), (1, 6))
+    tensor([[[[0.0000, 0.0000, 0.5000, 1.0000, 1.0000, 1.0000]]]])
+    """
+    if trimap.shape[-2:] == size:
+        return trimap
+    # A mean of zeros is 0 to the bit, and no other mean of values >= 0 is.
+    others = torch.cat((trimap > 0, trimap < 1), dim=1).to(trimap)
+    background, foreground = (resize(others, size) == 0).to(trimap).chunk(2, dim=1)
+    return (1 - background + foreground) / 2
+
+
+def _shown(image: Tensor, size: tuple[int, int], protocol: Protocol) -> Tensor:
+    """What a network is shown of a picture: its colours, and its trimap if it comes with one."""
+    if image.shape[1] == 3:
+        return resize(image, size, protocol)
+    return torch.cat((resize(image[:, :3], size, protocol), resize_trimap(image[:, 3:], size)), dim=1)
+
+
+def _keep_known(prediction: Prediction, image: Tensor) -> Prediction:
+    """The prediction of a picture that comes with a trimap, whose known pixels are the answer."""
+    if image.shape[1] == 3:
+        return prediction
+    return prediction._replace(alpha=keep_known(prediction.alpha, image[:, 3:]))
+
+
 def _stretch(prediction: Prediction, size: tuple[int, int], protocol: Protocol) -> Prediction:
     semantic, matting, alpha, _ = prediction
     return Prediction(
@@ -213,11 +260,13 @@ def _stretch_alpha(alpha: Tensor, size: tuple[int, int], protocol: Protocol) -> 
     return resize(alpha.float(), size, protocol).clamp(0, 1)
 
 
-def _check_image(image: Tensor) -> None:
-    if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0 or not image.is_floating_point():
+def _check_image(net: nn.Module, image: Tensor) -> None:
+    channels = getattr(net, "input_channels", 3)
+    if image.ndim != 4 or image.shape[1] != channels or image.numel() == 0 or not image.is_floating_point():
+        fourth = ", the fourth a trimap" if channels == 4 else ""
         raise ValueError(
-            f"image must be a float batch (B, 3, H, W) with values in [0, 1], got {tuple(image.shape)} {image.dtype}; "
-            f"a bare (3, H, W) picture becomes one with image[None]"
+            f"image must be a float batch (B, {channels}, H, W) with values in [0, 1]{fourth}, got "
+            f"{tuple(image.shape)} {image.dtype}; a bare ({channels}, H, W) picture becomes one with image[None]"
         )
 
 

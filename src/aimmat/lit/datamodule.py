@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
@@ -27,7 +27,7 @@ class MattingDataModule(LightningDataModule):
     """Loaders for training, validation and test.
 
     Args:
-        train: samples as `aimmat.data.SceneDataset` gives them, all of one size.
+        train: samples as `aimmat.data.SceneDataset` gives them, all of one size; None where nothing is trained.
         val: the same, of any sizes; None goes without validation.
         test: the same, of any sizes.
         compose: makes a `Batch` of `Layers` on their device: `compose(layers, augment: bool)`.
@@ -45,7 +45,7 @@ class MattingDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train: Dataset,
+        train: Dataset | None,
         val: Dataset | None,
         test: Dataset | None,
         compose: Callable[..., Batch],
@@ -59,8 +59,8 @@ class MattingDataModule(LightningDataModule):
         if on_error not in ("stop", "skip"):
             raise AimmatError(f"data.on_error must be stop or skip, got {on_error!r}")
         if on_error == "skip":
-            train, val = SkipErrors(train, seed), None if val is None else SkipErrors(val, seed)
-        self.train, self.val, self.test = train, val, test
+            train, val = (None if part is None else SkipErrors(part, seed) for part in (train, val))
+        self.train, self.val, self.test = cast(Dataset, train), val, test  # who has none does not train
         self.skipped: Counter[str] = Counter()  # what was wrong with files that were left out, and how often
         self.compose = compose
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed

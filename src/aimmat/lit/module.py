@@ -103,9 +103,10 @@ class MattingModule(WholeSteps):
     def on_test_epoch_end(self) -> None:
         """Log the metrics by type and category, those of the semantic decoder too, and gather all processes' rows."""
         self._log_metrics(self.test_metrics, "test")
-        semantic = self.semantic_metrics.compute()
-        self.log_dict({f"{self.prefix}test/semantic_{name}": value for name, value in semantic.items()})
-        self.semantic_metrics.reset()
+        if self.semantic_metrics.update_called:  # the network has a semantic decoder
+            semantic = self.semantic_metrics.compute()
+            self.log_dict({f"{self.prefix}test/semantic_{name}": value for name, value in semantic.items()})
+            self.semantic_metrics.reset()
         self.rows = gathered(self.rows)
 
     def configure_optimizers(self) -> Any:
@@ -127,7 +128,7 @@ class MattingModule(WholeSteps):
             raise AimmatError(f"frozen names {', '.join(unknown)}; name parts of {known}, or batch_norm")
         for name in {name for found in parts.values() for name in found}:
             parameters[name].requires_grad_(False)
-        if not any(parameter.requires_grad for parameter in parameters.values()):
+        if names and not any(parameter.requires_grad for parameter in parameters.values()):
             raise AimmatError(f"frozen={list(self.frozen)} leaves nothing to learn; leave out a part")
         self.train()
 

@@ -10,10 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from aimmat.models.aimnet import AimNet
+from aimmat.models.dim import DIM
+from aimmat.models.gfm import GFM
+from aimmat.models.hatt import HATT
 from aimmat.models.layers import Network
+from aimmat.models.lf import LF
+from aimmat.models.onnx import OnnxNetwork
+from aimmat.models.shm import SHM
+from aimmat.models.u2net import U2Net
 from aimmat.schema import AimmatError
 
-NETWORKS: dict[str, type[Network]] = {"aimnet": AimNet}
+NETWORKS: dict[str, type[Network]] = {
+    "aimnet": AimNet,
+    "dim": DIM,
+    "gfm": GFM,
+    "hatt": HATT,
+    "lf": LF,
+    "onnx": OnnxNetwork,
+    "shm": SHM,
+    "u2net": U2Net,
+}
 
 
 def build(name: str, **switches: Any) -> Network:

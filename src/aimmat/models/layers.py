@@ -48,6 +48,9 @@ class Network(nn.Module):
 
     stride: int
     input_channels: int = 3
+    apart: bool = True  # whether semantic and matting may come from pictures of two sizes, and be fused after
+    size: int | None = None  # side of the only square pictures that it takes; strategies show it those
+    trainable: bool = True
 
     mean: Tensor
     std: Tensor
@@ -179,24 +182,38 @@ class SpatialAttention(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Context at several scales: means over a 1x1, 3x3 and 5x5 grid beside the map itself (PPM).
+    """Context at several scales: means over grids of some cells beside the map itself (PPM).
+
+    Args:
+        channels: channels in, and of each scale.
+        out_channels: channels out; None: as in.
+        grids: cells along a side, of each scale.
+        align_corners: how the scales are enlarged.
 
     Source:
         Zhao et al., CVPR 2017; AIM supplement, Table 2, row PPM. The release puts neither batch normalisation
         nor ReLU behind the scales' 1x1 convolutions.
     """
 
-    grids = (1, 3, 5)
-
-    def __init__(self, channels: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int | None = None,
+        *,
+        grids: tuple[int, ...] = (1, 3, 5),
+        align_corners: bool = False,
+    ) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in self.grids)
-        self.merge = nn.Conv2d((len(self.grids) + 1) * channels, channels, 1)
+        self.grids, self.align_corners = grids, align_corners
+        self.scales = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in grids)
+        self.merge = nn.Conv2d((len(grids) + 1) * channels, out_channels or channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same shape, values >= 0."""
+        """(B, channels, H, W) -> (B, out_channels, H, W), values >= 0."""
         context = [
-            F.interpolate(scale(F.adaptive_avg_pool2d(x, grid)), x.shape[-2:], mode="bilinear", align_corners=False)
+            F.interpolate(
+                scale(F.adaptive_avg_pool2d(x, grid)), x.shape[-2:], mode="bilinear", align_corners=self.align_corners
+            )
             for grid, scale in zip(self.grids, self.scales, strict=True)
         ]
         return F.relu(self.merge(torch.cat((*context, x), dim=1)))

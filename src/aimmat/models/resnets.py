@@ -85,7 +85,7 @@ class ResNet(nn.Module):
         kind: its name in torchvision, one of RESNETS.
         width: factor on all channels; groups stay, so a ResNeXt's channels are multiples of them.
         strides: of the four stages; the stem has 2.
-        dilations: of the four stages; their first block has half of it, as a stride that was taken out leaves it.
+        dilations: of the four stages but for their first block, which has none.
         pool: a 3x3 max-pool at stride 2 between stem and first stage.
 
     Source:
@@ -110,7 +110,7 @@ class ResNet(nn.Module):
         planes = [_planes(stage, width, groups, base) for stage in (64, 128, 256, 512)]
         self.channels = (stem, *(count * block.expansion for count in planes))
         for k in range(4):
-            first = block(self.channels[k], planes[k], strides[k], max(1, dilations[k] // 2), groups, base)
+            first = block(self.channels[k], planes[k], strides[k], 1, groups, base)
             rest = [block(self.channels[k + 1], planes[k], 1, dilations[k], groups, base) for _ in range(depths[k] - 1)]
             setattr(self, f"layer{k + 1}", nn.Sequential(first, *rest))
 

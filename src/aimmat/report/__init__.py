@@ -1,4 +1,4 @@
-"""`python -m aimmat.report RUNS...`: tables beside the paper's, comparisons and galleries of runs; `sweep DIR`."""
+"""`python -m aimmat.report RUNS...`: tables beside the paper's, comparisons, galleries; `sweep DIR`; `dashboard`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aimmat.console import guarded
-from aimmat.report import compare, gallery, sweep, table
+from aimmat.report import compare, dashboard, gallery, sweep, table
 from aimmat.schema import AimmatError
 from aimmat.tables.runs import read_runs
 
 # modules with register(verbs), which sets `run` to a function of the arguments
-VERBS = {"sweep": sweep}
+VERBS = {"sweep": sweep, "dashboard": dashboard}
 
 DESCRIPTION = """\
 Lays finished runs beside each other and beside the paper. RUNS are folders of runs, folders that hold runs, such as

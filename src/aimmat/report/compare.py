@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aimmat.report import pictures
-from aimmat.report.pages import Grid, Line, Panel, markdown, page, sheet
+from aimmat.report.pages import Line, Panel, TextTable, markdown, page, sheet
 from aimmat.schema import Row
 from aimmat.tables import write_file
 from aimmat.tables.compare import Comparison, Paired, blame, compare, limits, verdict
@@ -21,9 +21,12 @@ _COLUMNS = ("Pictures", "A", "B", "B − A", "95 % interval", "Wilcoxon p", "B b
 _NOTE = (
     "Lower is better, so a difference B − A below 0 speaks for B. SAD and Conn in thousands of pixels, MSE and MAD per "
     "pixel. Interval: of the mean difference, from 10,000 bootstrap samples of the pictures. Wilcoxon: signed-rank "
-    "test, two-sided. A winner is named where both agree at the level of 5 %. Pictures: |alpha − truth| of the "
-    "thumbnails from dark, 0, to bright, 1; outside its transition: the share of it where the predicted trimap says "
-    "foreground or background, so that the semantic decoder alone decided."
+    "test, two-sided. A winner is named where both agree at the level of 5 % and it is better on most pictures."
+)
+_PICTURES = (
+    "Below a name B − A, in the whole picture, in known foreground and background, in the transition. Errors: |alpha − "
+    "truth| of the thumbnails, from dark, 0, to bright, 1; outside its transition: the share of the error where the "
+    "predicted trimap says foreground or background, so that the semantic decoder alone decided."
 )
 _NO_REGIONS = (
     "Which decoder makes the difference cannot be told: the rows hold no SAD of the transition; test with trimaps."
@@ -51,14 +54,17 @@ def write(a: Run, b: Run, output: Path) -> None:
         title=f"{a.name} against {b.name}",
         runs={"A": a, "B": b},
         said=[verdict(compared.errors["sad"]), blame(compared.regions["all"]) if compared.regions else _NO_REGIONS],
-        grids=_grids(compared),
+        tables=_tables(compared),
         limits=limits(compared),
         parts=parts,
         absent=f"{missing} of these {len(lines)} pictures are not whole: {pictures.HOW}." * bool(missing),
     )
     write_file(output / "compare.html", _html(told))
     if shown:
-        write_file(output / "compare.png", sheet(lines, f"Gains of B, then its losses. {pictures.UNIT}"))
+        write_file(
+            output / "compare.png",
+            sheet(lines, f"Largest gains of B, then its largest losses; below a name B − A. {pictures.UNIT}"),
+        )
     write_file(output / "compare.md", _markdown(told, bool(shown)))
     print(*filter(None, told.said), f"{output / 'compare.html'}, {output / 'compare.md'}", sep="\n")
 
@@ -69,7 +75,7 @@ class _Told(NamedTuple):
     title: str
     runs: dict[str, Run]  # by letter
     said: list[str]
-    grids: list[Grid]
+    tables: list[TextTable]
     limits: list[str]
     parts: dict[str, list[Line]]  # by heading
     absent: str  # why pictures are missing and how to get them; empty where none is
@@ -80,10 +86,11 @@ def _markdown(told: _Told, with_sheet: bool) -> str:
     text = [f"# {markdown(told.title)}", ""]
     text += [f"- {letter}: {markdown(f'{run.name}, {run.folder}')}" for letter, run in told.runs.items()]
     text += ["", *(f"{markdown(sentence)}\n" for sentence in told.said if sentence)]
-    text += [*(grid.to_markdown() for grid in told.grids), markdown(_NOTE), ""]
+    text += [*(table.to_markdown() for table in told.tables), markdown(_NOTE), ""]
     text += ["## What these numbers cannot show", "", *(f"- {markdown(limit)}" for limit in told.limits)]
+    text += ["", "## Pictures", "", markdown(_PICTURES)]
     for heading, lines in told.parts.items():
-        text += ["", f"## {heading}", ""]
+        text += ["", f"### {heading}", ""]
         text += [f"- {markdown(', '.join((line.name, *line.facts)))}" for line in lines] or ["None."]
     text += ["", "![Input, truth, both mattes and both errors](compare.png)"] * with_sheet
     text += ["", told.absent] * bool(told.absent)
@@ -98,22 +105,23 @@ def _html(told: _Told) -> str:
     )
     body = f"<dl>{runs}</dl>\n<h2>Result</h2>\n"
     body += "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in told.said if sentence)
-    body += "".join(grid.to_html() for grid in told.grids) + f'<p class="note">{_NOTE}</p>\n'
+    body += "".join(table.to_html() for table in told.tables) + f'<p class="note">{_NOTE}</p>\n'
     points = "".join(f"<li>{html.escape(limit)}</li>\n" for limit in told.limits)
     body += f"<h2>What these numbers cannot show</h2>\n<ul>\n{points}</ul>\n"
+    body += f'<h2>Pictures</h2>\n<p class="note">{_PICTURES}</p>\n'
     for heading, lines in told.parts.items():
         body += f"<h2>{heading}</h2>\n" + ("".join(line.to_html() for line in lines) or "<p>None.</p>\n")
     body += f'<p class="note">{html.escape(told.absent)}</p>\n' * bool(told.absent)
     return page(told.title, body)
 
 
-def _grids(compared: Comparison) -> list[Grid]:
+def _tables(compared: Comparison) -> list[TextTable]:
     """The tables of the page."""
     errors = [(_CALLED[name], *_cells(pair, 4 if name in _PER_PIXEL else 2)) for name, pair in compared.errors.items()]
     groups = [(str(group), *_cells(pair, 2)) for group, pair in compared.groups.items()]
-    grids = [Grid("Whole image", ("Error", *_COLUMNS), tuple(errors))]
+    tables = [TextTable("Whole image", ("Error", *_COLUMNS), tuple(errors))]
     if groups:
-        grids.append(Grid("SAD by type and category", ("Group", *_COLUMNS), tuple(groups)))
+        tables.append(TextTable("SAD by type and category", ("Group", *_COLUMNS), tuple(groups)))
     if compared.regions:
         called = {
             "known": "known (semantic decoder)",
@@ -127,8 +135,8 @@ def _grids(compared: Comparison) -> list[Grid]:
             for part, title in called.items()
             if part in parts
         )
-        grids.append(Grid("SAD by region: which decoder it is", ("Region", *_COLUMNS), regions))
-    return grids
+        tables.append(TextTable("SAD by region: which decoder it is", ("Region", *_COLUMNS), regions))
+    return tables
 
 
 def _cells(pair: Paired, decimals: int) -> tuple[str, ...]:
@@ -170,9 +178,10 @@ def _line(pair: tuple[Row, Row], images: pictures.Images) -> Line:
     mattes, errors = [], []
     for place, (letter, row) in enumerate(zip("AB", pair, strict=True)):
         wrong, share = pictures.error(images, place)
+        unknown = "share not known" if wrong and row.scores["sad"] else ""  # without a trimap
         mattes.append(Panel(f"Alpha of {letter}", images.get(place), f"SAD {row.scores['sad']:.2f}"))
         errors.append(
-            Panel(f"Error of {letter}", wrong, "" if share is None else f"{share:.0%} outside its transition")
+            Panel(f"Error of {letter}", wrong, unknown if share is None else f"{share:.0%} outside its transition")
         )
     known = Panel("Input", images.get("Input")), Panel("Truth", images.get("Truth"))
     return Line(a.name, tuple(fact for fact in facts if fact), (*known, *mattes, *errors))

@@ -48,7 +48,8 @@ def write(runs: Sequence[Run], output: Path) -> None:
     chosen = choose([_item(name, [of[name] for of in rows], images) for name, images in whole.items()], MOST)
     titles = _titles(runs)
     lines = [_line(item, whole[item.name], titles, [of[item.name] for of in rows]) for item in chosen]
-    note = f"{len(lines)} of {len(rows[0])} test pictures, good to bad within a type. {pictures.UNIT}"
+    left = f", out of the {len(whole)} that every run shows" * (len(whole) < len(rows[0]))
+    note = f"{len(lines)} of {len(rows[0])} test pictures, good to bad within a type{left}. {pictures.UNIT}"
     write_file(output / "gallery.png", sheet(lines, note))
     folders = "".join(
         f"<dt>{html.escape(title)}</dt><dd><code>{html.escape(str(run.folder))}</code></dd>"

@@ -16,7 +16,7 @@ from aimmat.tables.gallery import CAPTION, FAINT, GAP, INK, PAPER, THUMB, data_u
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """A table of texts; the first column names its line."""
 
     title: str

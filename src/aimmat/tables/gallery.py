@@ -94,13 +94,14 @@ def choose(items: Sequence[GalleryItem], most: int) -> list[GalleryItem]:
     ]
 
 
-def gallery_png(path: str | Path, items: Sequence[GalleryItem], most: int = 12) -> None:
+def gallery_png(path: str | Path, items: Sequence[GalleryItem], most: int = 12, num_tested: int | None = None) -> None:
     """Writes a contact sheet: a line an item with input, trimap, matting output, alpha, truth, error and cut-out.
 
     Args:
         path: the PNG to write.
         items: the pictures of a test.
         most: the number of lines; of more items, good, median and bad ones of every type are taken.
+        num_tested: how many pictures the test had, where the items are not all of them.
 
     Raises:
         ValueError: no item, or most < 1.
@@ -136,8 +137,8 @@ def gallery_png(path: str | Path, items: Sequence[GalleryItem], most: int = 12) 
     draw.text((left + 10, y + 14), "0", FAINT, small, anchor="mm")
     draw.text((left + THUMB - 10, y + 14), "1", FAINT, small, anchor="mm")
     draw.text((left + THUMB / 2, y + 31), "|alpha - truth|", FAINT, small, anchor="mm")
-    shown = "" if len(chosen) == len(items) else f"{len(chosen)} of {len(items)} pictures. "
-    draw.text((GAP, y + 14), f"{shown}SAD in thousands of pixels; lower is better.", FAINT, small, anchor="lm")
+    note = f"{_shown(chosen, items, num_tested or len(items))} SAD in thousands of pixels; lower is better."
+    draw.text((GAP, y + 14), note, FAINT, small, anchor="lm")
     png = io.BytesIO()
     sheet.save(png, "PNG", optimize=True)
     write_file(path, png.getvalue())
@@ -159,9 +160,9 @@ def gallery_html(
 
     Args:
         path: the HTML file to write.
-        items: the pictures of a test.
+        items: the pictures of a test, all or some.
         title: heading of the page.
-        summary: the table on top.
+        summary: the table on top, of all pictures.
         config: name of the run's config.
         command: the command line of the run.
         most: the number of pictures; of more items, good, median and bad ones of every type are taken.
@@ -180,7 +181,7 @@ def gallery_html(
             command=html.escape(command),
             summary=summary.to_html(),
             note=summary.note,
-            shown=f"{len(chosen)} of {len(items)}" if len(chosen) < len(items) else str(len(items)),
+            shown=_shown(chosen, items, summary.num_images),
             types=_options([t for t in ImageType if any(item.type == t for item in chosen)]),
             categories=_options([c for c in Category if any(item.category == c for item in chosen)]),
             legend=data_uri(Image.fromarray(INFERNO[None])),
@@ -194,6 +195,14 @@ def gallery_html(
 def page_style() -> str:
     """The stylesheet of every page about pictures."""
     return files("aimmat.tables").joinpath("page.css").read_text(encoding="utf-8").strip()
+
+
+def _shown(chosen: Sequence[GalleryItem], items: Sequence[GalleryItem], num_tested: int) -> str:
+    """How many pictures are shown, of how many, and which."""
+    if len(chosen) == num_tested:
+        return f"{num_tested} picture{'s' * (num_tested != 1)}."
+    kept = f", out of the {len(items)} whose pictures were kept" * (len(items) < num_tested)
+    return f"{len(chosen)} of {num_tested} test pictures, good to bad within a type{kept}."
 
 
 def _sad(item: GalleryItem) -> float:

@@ -107,8 +107,13 @@ def switches(config: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def run_name(config: Mapping[str, Any]) -> str:
-    """What a run is called: its experiment, the switches that are on, the protocol if not the paper's, its seed."""
+    """What a run is called: experiment, network if not AimNet, switches, protocol if not the paper's, seed."""
     on = "+".join(name for name, value in switches(config).items() if value) or "none"
+    network = config["model"]["name"]
+    if network == "onnx":
+        on = Path(config["model"]["path"]).stem
+    elif network != "aimnet":
+        on = f"{network}-{on}"
     return f"{config['task_name']}-{on}{'-release' * (config.get('protocol') == 'release')}-s{config['seed']}"
 
 

@@ -31,7 +31,7 @@ class Job(NamedTuple):
     overrides: tuple[str, ...]
     state: State
     sad: float | None = None  # of its test, thousands of pixels
-    reason: str = ""  # why it failed
+    reason: str = ""  # why it is not done
 
 
 def write_sweep(folder: Path, cwd: Path, jobs: Sequence[Sequence[str]]) -> None:
@@ -74,7 +74,14 @@ def _job(folder: Path, overrides: tuple[str, ...]) -> Job:
         return Job(folder, overrides, "running")
     if (folder / FAILURE).exists():
         return Job(folder, overrides, "failed", reason=(folder / FAILURE).read_text(encoding="utf-8").strip())
-    return Job(folder, overrides, "unfinished" if (folder / ".hydra" / "overrides.yaml").exists() else "missing")
+    state: State = "unfinished" if (folder / ".hydra" / "overrides.yaml").exists() else "missing"
+    return Job(folder, overrides, state, reason=_WHY[state])
+
+
+_WHY = {
+    "unfinished": "its process ended without an error: it was interrupted or killed, or its machine stopped",
+    "missing": "it was not started",
+}
 
 
 def _is_busy(folder: Path) -> bool:

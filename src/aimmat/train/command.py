@@ -24,10 +24,10 @@ from aimmat.lit.processes import agreed
 from aimmat.schema import AimmatError
 from aimmat.tables import write_file
 from aimmat.train import sweep
-from aimmat.train.plan import BACKBONE, BEFORE, check, config_dir, first_start, read_data, sequence
+from aimmat.train.plan import BACKBONE, BEFORE, check, config_dir, first_start, of_weights, read_data, sequence
 from aimmat.train.report import describe, make_loggers, test_run, test_start
 from aimmat.train.resume import Finished, resumed
-from aimmat.train.stages import console, make_trainer, train_stage
+from aimmat.train.stages import console, make_trainer, train_stage, validation_sad
 
 
 def run(config: DictConfig) -> float:
@@ -37,7 +37,8 @@ def run(config: DictConfig) -> float:
         config: composed from `conf/train.yaml`.
 
     Returns:
-        SAD of the test, thousands of pixels, for sweepers that look for the least; nan if the last stage has no test.
+        In a search the SAD of the validation split, thousands of pixels, since nothing may be chosen by the test's;
+        otherwise nan.
 
     Raises:
         AimmatError: something in the config or the data that a user can mend.
@@ -46,12 +47,19 @@ def run(config: DictConfig) -> float:
     output = Path(config.paths.output_dir)
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # of the run's processes: it alone prints and writes
     console.quiet = not first
+    config = of_weights(config)
     check(config)
     again = config.resume or (sweep.is_listed() and HydraConfig.get().mode is RunMode.MULTIRUN)  # SLURM requeues jobs
     if first and not again and (output / "config.yaml").exists():
         raise AimmatError(f"{output} holds a run already; go on with it by resume={output}, or choose another folder")
     names = sequence(config)
-    data = read_data(config, names)
+    data = read_data(config, names or [None])  # without stages only the test's
+    last = names[-1] if names else None
+    if sweep.is_search() and (last is None or "module" in config.stage[last] or data[last].val is None):
+        raise AimmatError(
+            f"a search looks for the least SAD of the validation split, and stage {last} has none; "
+            f"name another last stage or give it data.val"
+        )
     devices = make_trainer(config, output, [], [], 1).world_size
     for found in data.values():
         found.shared_out(devices)  # what one of them cannot do is said before any time is spent
@@ -66,16 +74,18 @@ def run(config: DictConfig) -> float:
         if first:
             describe(loggers, config, output)
         if config.before:
-            test_start(config, data[names[-1]], start, output / BEFORE)
+            test_start(config, [*data.values()][-1], start, output / BEFORE)
         for name in names:
             start = train_stage(config, name, data[name], loggers, start, output)
         sad = float("nan")
-        if "module" in config.stage[names[-1]]:
+        if names and "module" in config.stage[names[-1]]:
             console.print(f"stage {names[-1]} trains no matting network, so there is no test", soft_wrap=True)
             if first:
                 shutil.copyfile(output / names[-1] / BACKBONE, output / BACKBONE)
         else:
-            sad = test_run(config, data[names[-1]], loggers, start, output)
+            test_run(config, data[last], loggers, start, output)
+            if sweep.is_search():
+                sad = validation_sad(config, data[last], start, output)
         failed = False
         return sad
     except SystemExit:  # Lightning's answer to Ctrl-C

@@ -19,13 +19,13 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from aimmat.lit.processes import agreed
-from aimmat.models import switches_of
+from aimmat.models import NETWORKS, switches_of
 from aimmat.schema import AimmatError, is_release
 from aimmat.tables.runs import run_name, switches
 from aimmat.weights import load_network
 
 MODEL, BACKBONE, BEFORE = "model.safetensors", "backbone.pth", "before.csv"  # of a run's folder, or of a stage's
-COST, SEMANTIC = "cost.json", "semantic.csv"
+COST, SEMANTIC, CARD = "cost.json", "semantic.csv", "card.json"
 
 
 def config_dir() -> Path:
@@ -99,8 +99,14 @@ def check(config: DictConfig) -> None:
         )
     if unknown := [name for name in sequence(config) if name not in config.stage]:
         raise AimmatError(f"stages names {', '.join(unknown)}; the stages defined are {', '.join(config.stage)}")
-    if not config.stages:
-        raise AimmatError(f"stages is empty; name at least one of {', '.join(config.stage)}")
+    if not NETWORKS[config.model.name].trainable:
+        if config.stages or config.init:
+            raise AimmatError(f"model={config.model.name} is tested as it is; leave out init, and set stages=[]")
+    elif not config.stages and not config.init:
+        raise AimmatError(
+            f"stages is empty, so there is nothing to train; name at least one of {', '.join(config.stage)}, or give "
+            f"the weights to test by init=RUN"
+        )
     at_least = {"seed": 0, "data.batch_size": 1, "data.num_workers": 0}
     at_least |= {f"stage.{name}.max_epochs": 1 for name in sequence(config)}
     if config.trainer.max_epochs is not None:
@@ -134,8 +140,30 @@ def check(config: DictConfig) -> None:
             raise AimmatError(f"stage.{name}.optimizer.lr must be a number above 0, got {rate!r}")
 
 
-def stage_data(config: DictConfig, stage: str) -> DictConfig:
-    """The run's data with the stage's own settings laid over it, unless these are a data module by themselves."""
+def of_weights(config: DictConfig) -> DictConfig:
+    """The config of a test alone, whose network and protocol are those of its weights, whatever conf/ says."""
+    found = config.model.name == "onnx"
+    if config.stages or not (config.init or found):
+        return config
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    if found:  # an experiment's width is for networks that are made, not found
+        config.model = {key: value for key, value in config.model.items() if key in ("name", *switches_of("onnx"))}
+    else:
+        said = {name: config.model[name] for name in _said("model") if name in config.model and name != "name"}
+        card = load_network(config.init, **said)[1]
+        config.model, config.protocol = card["model"], card.get("protocol", config.protocol)
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def stage_data(config: DictConfig, stage: str | None) -> DictConfig:
+    """The run's data with the stage's own settings laid over it, unless these are a data module by themselves.
+
+    Without a stage it is the test's alone.
+    """
+    if stage is None:
+        return OmegaConf.merge(config, {"data": {"train": None, "val": None}}).data  # type: ignore[no-any-return]
     own = config.stage[stage].data
     return own if "_target_" in own else OmegaConf.merge(config, {"data": own}).data  # type: ignore[no-any-return]
 
@@ -147,7 +175,7 @@ def stage_model(config: DictConfig, stage: str | None) -> dict[str, Any]:
     return plain | own.get("model", {})  # type: ignore[no-any-return]
 
 
-def read_data(config: DictConfig, stages: Sequence[str]) -> dict[str, Any]:
+def read_data(config: DictConfig, stages: Sequence[str | None]) -> dict[str | None, Any]:
     """The data of every stage, before any time is spent.
 
     Raises:
@@ -215,13 +243,13 @@ def epochs_of(config: DictConfig, stage: str) -> int:
     return int(min(config.stage[stage].max_epochs, config.trainer.max_epochs or sys.maxsize))
 
 
-def card_of(config: DictConfig, stage: str, start: Start) -> dict[str, Any]:
+def card_of(config: DictConfig, stage: str | None, start: Start) -> dict[str, Any]:
     """What the weights that a stage leaves are, and how they came about."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     backbone = start.card.get("backbone")
     if start.backbone:
         backbone = {"kind": start.kind, "source": ", ".join(Path(file).name for file in start.backbone)}
-    until = plain["stages"][: plain["stages"].index(stage) + 1]
+    until = [] if stage is None else plain["stages"][: plain["stages"].index(stage) + 1]
     stages = {
         name: {
             "epochs": epochs_of(config, name),

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from aimmat.schema import AimmatError
 from aimmat.tables import write_file
-from aimmat.train.plan import BACKBONE, MODEL, config_dir
+from aimmat.train.plan import BACKBONE, CARD, MODEL, config_dir
 
 
 class Finished(Exception):
@@ -76,7 +76,7 @@ def _own_arguments(folder: Path) -> list[str] | None:
 
 def is_finished(folder: Path) -> bool:
     """Whether a run has left the last file that it writes."""
-    return (folder / MODEL).exists() or (folder / BACKBONE).exists()
+    return any((folder / name).exists() for name in (MODEL, BACKBONE, CARD))
 
 
 def _unfinished(arguments: list[str]) -> Path | None:

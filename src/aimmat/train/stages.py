@@ -149,6 +149,13 @@ def train_stage(
     return _left(config, stage, done)
 
 
+def validation_sad(config: DictConfig, data: MattingDataModule, start: Start, output: Path) -> float:
+    """SAD of a trained network on the validation split, thousands of pixels."""
+    trainer = make_trainer(config, output, [], [], 1)
+    (logged,) = trainer.validate(make_module(config, None, start), data, verbose=False)
+    return float(logged["val/sad"])
+
+
 def _left(config: DictConfig, stage: str, done: Path) -> Start:
     """What the stage after one that is done starts from."""
     if "module" in config.stage[stage]:

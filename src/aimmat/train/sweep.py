@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import os
 import shlex
 import sys
@@ -11,16 +12,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import hydra
 import torch
 from filelock import FileLock, Timeout
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
@@ -51,26 +51,29 @@ def planned(arguments: Sequence[str]) -> Plan | None:
     Raises:
         AimmatError: no job, folders that are not the jobs' numbers, or more processes than GPUs.
     """
-    given = get_args_parser().parse_args(arguments)
-    if not given.multirun or given.cfg or given.help or given.config_dir or given.config_path or given.config_name:
+    given = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    if len(given) == len(arguments) or any(argument.startswith("-") for argument in given):
         return None
     with hydra.initialize_config_dir(str(config_dir().absolute()), version_base="1.3"):
-        composer: Any = GlobalHydra.instance().hydra
-        config = composer.compose_config("train", list(given.overrides), RunMode.MULTIRUN, with_log_configuration=False)
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        overrides = parser.parse_overrides(given)
+        chosen = [item.input_line or "" for item in overrides if not item.is_sweep_override()]
+        config = hydra.compose("train", chosen, return_hydra_config=True)
         settings = config.hydra
-        if settings.sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+        if settings.runtime.choices["hydra/sweeper"] != "basic":
             return None
-        fixed = [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
-        parser = OverridesParser.create(config_loader=composer.config_loader)
-        overrides = parser.parse_overrides([*fixed, *settings.overrides.task])
-        jobs = BasicSweeper.split_arguments(overrides, None)[0]
-    if not jobs:
-        empty = [item.input_line for item in overrides if item.is_sweep_override() and not [*item.sweep_iterator()]]
+        fixed = parser.parse_overrides([f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()])
+        swept = [item for item in [*fixed, *overrides] if item.is_sweep_override()]
+        if any(item.is_hydra_override() or not item.is_discrete_sweep() for item in swept):
+            return None  # Hydra says what is wrong with it
+        own = {item.get_key_element(): item for item in [*fixed, *overrides] if not item.is_hydra_override()}
+        values = {key: _values(key, item) for key, item in own.items()}
+    if empty := [str(own[key].input_line) for key, found in values.items() if not found]:
         raise AimmatError(
-            f"a sweep of no job: nothing is found by {' and '.join(map(str, empty))}; "
+            f"a sweep of no job: nothing is found by {' and '.join(empty)}; "
             f"the names to choose from are those of the files in {config_dir()}"
         )
-    if any(override.startswith("hydra.sweep.subdir=") for override in settings.overrides.hydra):
+    if any(argument.startswith("hydra.sweep.subdir=") for argument in given):
         raise AimmatError("hydra.sweep.subdir is the number of the job, by which a sweep is listed; leave it out")
     launcher = settings.runtime.choices["hydra/launcher"]
     if launcher == "joblib" and (gpus := devices(config)) and not 1 <= settings.launcher.n_jobs <= len(gpus):
@@ -79,7 +82,13 @@ def planned(arguments: Sequence[str]) -> Plan | None:
             f"set hydra.launcher.n_jobs={len(gpus)}"
         )
     folder = Path(settings.sweep.dir).absolute()
-    return Plan(folder, jobs, ["-m", *given.overrides, f"hydra.sweep.dir='{folder}'"])
+    jobs = [list(job) for job in itertools.product(*values.values())]
+    return Plan(folder, jobs, ["-m", *given, f"hydra.sweep.dir='{folder}'"])
+
+
+def _values(key: str, item: Override) -> list[str]:
+    values = item.sweep_string_iterator() if item.is_sweep_override() else [item.get_value_element_as_str()]
+    return [f"{key}={value}" for value in values]
 
 
 def begin(plan: Plan) -> None:
@@ -110,6 +119,13 @@ def is_listed() -> bool:
     return HydraConfig.initialized() and (Path(HydraConfig.get().runtime.output_dir).parent / SWEEP).exists()
 
 
+def is_search() -> bool:
+    """Whether the run under way is a trial of a sweeper that chooses the next by what this one returns."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return False
+    return bool(HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic")
+
+
 def _retry(folder: Path) -> str:
     return f"run what is left with: {shlex.join(['python', '-m', 'aimmat.report', 'sweep', str(folder)])} --retry"
 
@@ -121,7 +137,7 @@ def job(config: DictConfig) -> Iterator[None]:
     Raises:
         AimmatError: another process has this job in hand.
     """
-    if rank_zero_only.rank != 0 or not is_listed():  # type: ignore[attr-defined]
+    if rank_zero_only.rank != 0 or not (is_listed() or is_search()):  # type: ignore[attr-defined]
         yield
         return
     settings = HydraConfig.get()

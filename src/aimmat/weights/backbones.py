@@ -86,7 +86,11 @@ def _load_named(encoders: Mapping[str, nn.Module], path_or_name: str | PathLike[
     path, _ = find(path_or_name)
     found = {_today(name): value for name, value in read(path).weights.items() if not name.startswith(CLASSIFIERS)}
     names = {_stem(name) for name in found}
-    fitting = [name for name, encoder in encoders.items() if {_stem(key) for key in encoder.state_dict()} == names]
+    fitting = [
+        name
+        for name, encoder in encoders.items()
+        if {_stem(key) for key in encoder.state_dict()} == {key for key in names if not key.startswith(_idle(encoder))}
+    ]
     if not fitting:
         raise AimmatError(
             f"the backbone {path} is none that {network} starts from; it takes {' and '.join(encoders)} under "
@@ -94,10 +98,16 @@ def _load_named(encoders: Mapping[str, nn.Module], path_or_name: str | PathLike[
         )
     encoder = encoders[fitting[0]]
     wanted = encoder.state_dict()
+    found = {name: value for name, value in found.items() if not name.startswith(_idle(encoder))}
     for name, value in wanted.items():
         if name in found and value.ndim == 4 and found[name].ndim == 4:
             found[name] = _widened(found[name], value)
     encoder.load_state_dict(fit(path, f"{network}'s {fitting[0]}", wanted, found))
+
+
+def _idle(encoder: nn.Module) -> tuple[str, ...]:
+    """The beginning of the names of what a network has no use for in its encoder, where nn.Identity stands."""
+    return tuple(f"{name}." for name, part in encoder.named_modules() if isinstance(part, nn.Identity))
 
 
 def _today(name: str) -> str:

@@ -6,11 +6,17 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from aimmat.weights import released
+from aimmat.weights import dim, gfm, released, shm, u2net
 from aimmat.weights.layout import Imported, Layout, Recognised
 
 # A new one joins with its line here.
-LAYOUTS: tuple[Layout, ...] = (Layout(released.recognise, released.from_aim),)
+LAYOUTS: tuple[Layout, ...] = (
+    Layout(released.recognise, released.from_aim),
+    Layout(dim.recognise, dim.from_dim),
+    Layout(gfm.recognise, gfm.from_gfm),
+    Layout(shm.recognise, shm.from_shm),
+    Layout(u2net.recognise, u2net.from_u2net),
+)
 
 
 def recognise(weights: Mapping[str, Tensor]) -> tuple[Layout, Recognised] | None:

@@ -18,7 +18,7 @@ from aimmat.models.aimnet import AimNet
 from aimmat.models.encoders import CHANNELS, DEPTHS, ResNet34
 from aimmat.schema import AimmatError
 from aimmat.weights.files import Weights, fit
-from aimmat.weights.layout import Imported, Recognised
+from aimmat.weights.layout import Imported, Recognised, translate_aliased
 
 CLASSIFIER = {"fc.weight": (1000, CHANNELS[4]), "fc.bias": (1000,)}  # of ImageNet's classes
 
@@ -113,23 +113,9 @@ def from_aim(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tenso
             stand for; the sentence names them as the file does.
     """
     names = rename(wanted, AIM)
-    expected = {theirs: wanted[ours] for ours, theirs in names.items()}
-    aliases = {_alias(name): name for name in expected if name.startswith("resnet.")}
-    classifier = {name: shape for name, shape in _classifier("resnet.").items() if name in found}
-    originals = {aliases[name]: value for name, value in found.items() if name in aliases}
-    originals |= {name: value for name, value in found.items() if name not in aliases}
-    differing = [
-        f"{alias} from {name}"
-        for alias, name in aliases.items()
-        if alias in found and name in found and not _same(found[alias], found[name])
-    ]
-    expected |= {name: torch.empty(shape, device="meta") for name, shape in classifier.items()}
-    fitting = fit(path, "the AimNet of the released AIM code", expected, originals, differing)
-    return Imported(
-        {ours: fitting[theirs] for ours, theirs in names.items()},
-        {name: fitting[name] for name in classifier},
-        len(aliases.keys() & found.keys()),
-    )
+    aliases = {_alias(name): name for name in names.values() if name.startswith("resnet.")}
+    classifier = {name: torch.empty(shape, device="meta") for name, shape in _classifier("resnet.").items()}
+    return translate_aliased(path, "the AimNet of the released AIM code", names, aliases, classifier, found, wanted)
 
 
 def from_resnet(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Weights:
@@ -213,10 +199,3 @@ def _alias(name: str) -> str:
 
 def _classifier(prefix: str) -> dict[str, tuple[int, ...]]:
     return {f"{prefix}{name}": shape for name, shape in CLASSIFIER.items()}
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Bit for bit, NaN included."""
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    return torch.equal(*(tensor.contiguous().view(-1).view(torch.uint8) for tensor in (one, other)))

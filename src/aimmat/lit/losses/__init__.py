@@ -5,10 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aimmat.lit.losses.dim import DIMLoss
+from aimmat.lit.losses.gfm import GFMLoss
+from aimmat.lit.losses.hatt import HATTLoss
+from aimmat.lit.losses.lf import LFLoss
 from aimmat.lit.losses.matting import MattingLoss
+from aimmat.lit.losses.shm import SHMLoss
+from aimmat.lit.losses.u2net import U2NetLoss
 from aimmat.schema import Batch
 
-__all__ = ["MattingLoss", "check_finite"]
+__all__ = ["DIMLoss", "GFMLoss", "HATTLoss", "LFLoss", "MattingLoss", "SHMLoss", "U2NetLoss", "check_finite"]
 
 
 def check_finite(terms: dict[str, Tensor], batch: Batch) -> None:
