@@ -1,6 +1,6 @@
 """Chromium without a window, led over its DevTools pipe: real drops, mouse, keys and downloads.
 
-`python tests/chromium.py WEIGHTS PICTURE OUT.png [dark]` takes the screenshot of the demo's page that stands in the README.
+`python tests/chromium.py WEIGHTS PICTURE OUT.png [dark]` takes the README's screenshot of the demo.
 """
 
 import base64
@@ -135,6 +135,11 @@ class Page:
         for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
+    def swipe(self, start, end):
+        """Touch the screen, move the finger and lift it."""
+        for kind, points in (("touchStart", [start]), ("touchMove", [end]), ("touchEnd", [])):
+            self.send("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y} for x, y in points])
+
     def key(self, key):
         codes = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowRight": 39}
         text = {"Enter": "\r", " ": " "}.get(key, "")
@@ -195,13 +200,14 @@ def screenshot(weights, picture, out, *scheme):
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as server, tempfile.TemporaryDirectory() as folder:
         try:
             url = server.stdout.readline().split()[1]
-            with Page(Path(folder), 1280, 800, dark="dark" in scheme) as page:
+            with Page(Path(folder), 1280, 770, dark="dark" in scheme) as page:
                 page.open(url)
                 page.drop("#drop", Path(picture).resolve())
                 page.until("!document.getElementById('done').hidden")
                 page.run("slide(45)")
                 time.sleep(0.5)  # until all is painted
-                page.shot().quantize(192, dither=Image.Dither.FLOYDSTEINBERG).save(out, optimize=True)
+                levels = [3 * round(level / 3) for level in range(256)]  # fewer colours, a smaller file
+                page.shot().point(levels * 3).save(out, optimize=True)
         finally:
             server.terminate()
     print(f"{out}: {Path(out).stat().st_size / 1000:.0f} kB")

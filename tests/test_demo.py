@@ -216,7 +216,7 @@ def test_a_network_without_semantics_has_neither_trimap_nor_type():
 def test_every_format_and_mode_is_taken(red_url, format, mode):
     picture = Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257) if mode == "I;16" else None
     picture = picture or Image.fromarray(NOISE).convert(mode)
-    facts, parts = results(red_url, encoded(picture, format))
+    _, parts = results(red_url, encoded(picture, format))
     assert parts["cutout"].size == parts["photo"].size == (96, 64)
     assert parts["photo"].mode == "RGB"
 
@@ -283,9 +283,7 @@ def test_a_picture_that_fails_costs_no_other(red_url):
 
 def test_one_picture_is_computed_at_a_time_and_the_others_wait(red, red_url):
     answers = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(post(red_url, encoded(HALVES))[0])) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: answers.append(post(red_url, encoded(HALVES))[0])) for _ in range(4)]
     red.free.clear()
     for thread in threads:
         thread.start()
@@ -392,8 +390,8 @@ def test_the_command_serves_this_machine_writes_nothing_and_ends_at_ctrl_c(weigh
         ([], "no weights are given"),
         (["--weights", "x", "--port", "70000"], "--port must be from 0 to 65535, got 70000"),
         (["--weights", "x", "--port", "0", "--host", "256.1.1.1"], "cannot listen on port 0 of 256.1.1.1"),
-        (["--weights", "x", "--max-mb", "0"], "--max-mb must be a number above 0, got 0"),
-        (["--weights", "x", "--max-megapixels", "nan"], "--max-megapixels must be a number above 0, got nan"),
+        (["--weights", "x", "--max-mb", "0"], "--max-mb must be above 0 and at most 1000, got 0"),
+        (["--weights", "x", "--max-megapixels", "nan"], "--max-megapixels must be above 0 and at most 89, got nan"),
     ],
 )
 def test_what_cannot_be_meant_is_one_sentence(arguments, says, capsys):
@@ -474,6 +472,7 @@ def test_a_picture_is_dropped_compared_and_downloaded(page, halves, tmp_path, re
     page.drop("#drop", halves)
     page.until(DONE)
     assert page.run("document.activeElement.id") == "heading"
+    assert page.run("[...document.querySelectorAll('.tag')].map((tag) => tag.style.opacity)") == ["1", "1"]
     assert page.run("document.getElementById('kind').textContent") == "Salient opaque"
     assert page.run("document.getElementById('key').textContent") == "foreground 50 %transition 0 %background 50 %"
 
@@ -530,6 +529,36 @@ def test_a_picture_of_ones_own_lies_behind(page, halves, tmp_path):
 
 
 @needs_chromium
+def test_any_colour_lies_behind(page, halves):
+    page.drop("#drop", halves)
+    page.until(DONE)
+    page.run("slide(0)")
+    page.run(
+        "const picker = document.querySelector('[type=color]'); picker.value = '#123456';"
+        "picker.dispatchEvent(new Event('input'))"
+    )
+    left, right = colours(page, 0.25, 0.75)
+    assert_close(left, (0x12, 0x34, 0x56))
+    assert_close(right, RED)
+    page.click("label[title=Transparent]")
+    assert page.run("document.getElementById('get-laid').hidden")
+    assert set(colours(page, *np.linspace(0.1, 0.4, 20))) == {(0xD5, 0xD6, 0xDD), (255, 255, 255)}
+
+
+@needs_chromium
+def test_a_finger_moves_the_slider(page, halves):
+    page.resize(390, 844)
+    page.send("Emulation.setTouchEmulationEnabled", enabled=True)
+    page.drop("#drop", halves)
+    page.until(DONE)
+    x, y = page.middle("#slider")
+    width = page.run("document.getElementById('stage').clientWidth")
+    page.swipe((x, y), (x + 0.3 * width, y))
+    page.send("Emulation.setTouchEmulationEnabled", enabled=False)
+    assert float(page.run("document.getElementById('slider').value")) == pytest.approx(80, abs=1)
+
+
+@needs_chromium
 def test_bad_files_are_told_and_the_page_goes_on(browser, page, red, halves, tmp_path):
     large, note = tmp_path / "large.png", tmp_path / "note.png"
     large.write_bytes(encoded(np.random.default_rng(2).integers(0, 256, (200, 200, 3), dtype=np.uint8)))
@@ -573,10 +602,12 @@ def test_the_keyboard_is_enough(page, halves):
     assert page.run("document.activeElement.value") == "matte"
     page.key("ArrowLeft")
     names = []
-    while len(names) < 6:
+    while len(names) < 7:
         page.key("Tab")
-        names.append(page.run("document.activeElement.id || document.activeElement.ariaLabel"))
-    assert names == ["Transparent", "Any colour", "Your own picture", "get-cutout", "get-matte", "again"]
+        names.append(
+            page.run("document.activeElement.id || document.activeElement.ariaLabel || document.activeElement.tagName")
+        )
+    assert names == ["Transparent", "Any colour", "Your own picture", "SUMMARY", "get-cutout", "get-matte", "again"]
 
 
 @needs_chromium

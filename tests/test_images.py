@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from aimmat import images
-from aimmat.images import read_alpha, read_cutout, read_image, to_rgb, to_uint8, write_alpha
+from aimmat.images import decode_image, read_alpha, read_cutout, read_image, to_rgb, to_uint8, write_alpha
 from aimmat.schema import AimmatError
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -29,6 +29,13 @@ def save(tmp_path):
 
 def test_rgb_is_returned_as_stored(save):
     np.testing.assert_array_equal(read_image(save(RGB)), RGB)
+
+
+def test_a_picture_in_memory_is_read_as_the_file_it_came_from(save):
+    for path in (save(RGB), save(RGB, "photo.jpg")):
+        np.testing.assert_array_equal(decode_image(path.read_bytes(), "sent"), read_image(path))
+    with pytest.raises(AimmatError, match=r"^cannot read sent: Truncated"):
+        decode_image(path.read_bytes()[:200], "sent")
 
 
 def test_the_colour_of_rgba_is_returned_without_its_alpha(save):

@@ -30,6 +30,7 @@ def site(tmp_path_factory):
         "conf/train.yaml",
         "conf/experiment/demo.yaml",
         "data/sample/manifest.csv",
+        "demo/page.html",
         "tables/gallery.html",
         "tables/paper.csv",
     ],

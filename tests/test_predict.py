@@ -173,12 +173,22 @@ def test_a_network_without_a_decoder_says_so_once(monkeypatch, photos, tmp_path,
 @pytest.mark.parametrize("fg", ["ml", "blend"])
 @pytest.mark.parametrize("size", [(24, 40), (1, 1), (2, 300)])
 def test_clean_colours_are_what_the_predictor_gives(red, tmp_path, fg, size):
-    pytest.importorskip("aimmat.functional.foreground")
     photo = save(tmp_path / "a.png", np.resize(COLOURS, (*size, 3)))
     words = [str(photo), "-o", str(tmp_path / "out"), "-w", "red"]
     assert predict.main(words if fg == "ml" else [*words, "--fg", fg]) == 0  # ml is the default
-    expected = Predictor(Red(), Resize(scale=1), "cpu").cutout(photo, fg)
+    expected = Predictor(Red(), Resize(scale=1), "cpu").cutout(photo, fg=fg)
     assert (pixels(tmp_path / "out" / "a.png") == expected).all()
+
+
+def test_a_network_that_is_shown_a_trimap_is_refused_before_any_picture(monkeypatch, photos, tmp_path, capsys):
+    class Shown(Red):
+        input_channels = 4
+
+    monkeypatch.setattr(aimmat, "load", lambda *_, **__: Predictor(Shown(), Resize(scale=1), "cpu"))
+    assert run(photos, "-o", tmp_path / "out") == 1
+    assert capsys.readouterr().err == (
+        "error: Shown mattes by a trimap, which this command has none of; use aimmat.load(...)(picture, trimap)\n"
+    )
 
 
 # profiles and orientation

@@ -64,8 +64,8 @@ def load(
 
     Args:
         path_or_name: a run's folder, a checkpoint in it, a `.safetensors` file of ours, a checkpoint of the released
-            AIM code or of another network's public code; or the name of a release in `weights.RELEASES`, which is
-            downloaded unless that was done before.
+            AIM code or of another network's public code; an ONNX file of `python -m aimmat.export` or anybody's; or the
+            name of a release in `weights.RELEASES`, which is downloaded unless that was done before.
         device: "auto" takes CUDA where there is one, else the CPU; or any name that torch knows.
         protocol: "paper" or "release", what is computed where the two differ; None takes what the weights were
             trained for.

@@ -56,9 +56,10 @@ def _run(given: argparse.Namespace) -> int:
             "no weights are given; --weights takes a run's folder (`python -m aimmat.train` trains a small network in "
             "minutes), a file of weights, or aim-matting, which downloads those of the authors of AIM"
         )
-    for name in ("max_mb", "max_megapixels"):
-        if not 0 < getattr(given, name) < float("inf"):
-            raise AimmatError(f"--{name.replace('_', '-')} must be a number above 0, got {getattr(given, name):g}")
+    for name, most in (("max_mb", 1000), ("max_megapixels", 89)):  # Pillow holds more for an attack
+        if not 0 < getattr(given, name) <= most:
+            option = f"--{name.replace('_', '-')}"
+            raise AimmatError(f"{option} must be above 0 and at most {most}, got {getattr(given, name):g}")
     if not 0 <= given.port <= 65535:
         raise AimmatError(f"--port must be from 0 to 65535, got {given.port}; 0 takes any free one")
     try:
@@ -90,8 +91,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise AimmatError(
-            f"cannot listen on port {port} of {host}: {(error.strerror or str(error)).lower()}; choose another --port (0 takes any free one) "
-            f"or --host"
+            f"cannot listen on port {port} of {host}: {(error.strerror or str(error)).lower()}; "
+            f"choose another --port (0 takes any free one) or --host"
         ) from error
 
 

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from aimmat.console import sentence
-from aimmat.demo.work import Limits, Result, TooLarge, cut, read, type_of
+from aimmat.demo.work import OPAQUE, SPREAD, Limits, Result, TooLarge, cut, read, type_of
 from aimmat.schema import AimmatError
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def application(predictor: Predictor, title: str, limits: Limits = Limits()) -> 
         "device": str(predictor.device),
         "bytes": limits.bytes,
         "pixels": limits.pixels,
+        "opaque": OPAQUE,
+        "spread": SPREAD,
         "samples": SAMPLES,
     }
     html = files("aimmat").joinpath("demo", "page.html").read_text(encoding="utf-8")
@@ -131,22 +133,22 @@ def _answer(result: Result, size: tuple[int, ...], start: float) -> Response:
         "seconds": round(perf_counter() - start, 2),
     }
     boundary = token_hex(16)
-    parts = [("facts", "", "application/json", json.dumps(facts).encode())]
-    for name in ("photo", "matte", "cutout", "trimap"):
-        content = getattr(result, name)
-        if content is not None:
-            suffix = "jpg" if name == "photo" else "png"
-            media_type = "image/jpeg" if name == "photo" else "image/png"
-            parts.append((name, f'; filename="{name}.{suffix}"', media_type, content))
-    body = b"".join(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}\r\nContent-Type: {media_type}\r\n\r\n'.encode()
-        + content
-        + b"\r\n"
-        for name, file, media_type, content in parts
-    )
-    return Response(
-        body + f"--{boundary}--\r\n".encode(), headers=HEADERS, media_type=f"multipart/form-data; boundary={boundary}"
-    )
+    parts = [
+        _part(boundary, "facts", "application/json", json.dumps(facts).encode()),
+        _part(boundary, "photo", "image/jpeg", result.photo),
+        _part(boundary, "matte", "image/png", result.matte),
+        _part(boundary, "cutout", "image/png", result.cutout),
+    ]
+    if result.trimap is not None:
+        parts.append(_part(boundary, "trimap", "image/png", result.trimap))
+    body = b"".join(parts) + f"--{boundary}--\r\n".encode()
+    return Response(body, headers=HEADERS, media_type=f"multipart/form-data; boundary={boundary}")
+
+
+def _part(boundary: str, name: str, media_type: str, content: bytes) -> bytes:
+    file = f'; filename="{name}"' if media_type.startswith("image/") else ""  # without one it is text
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}\r\nContent-Type: {media_type}\r\n\r\n'
+    return head.encode() + content + b"\r\n"
 
 
 def _error(status: int, text: str) -> Response:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from aimmat.export.graphs import FreeHybrid, Graph
+from aimmat.models.onnx import CARD, line
 from aimmat.schema import AimmatError
 from aimmat.weights.files import Card
 
 OPSET = 20
-KEY = "aimmat"  # of the card in a file's metadata
 
 Run = Callable[[Tensor], list[Tensor]]  # the image to the graph's maps, in their order
 
@@ -35,9 +35,23 @@ class Format(NamedTuple):
     more: tuple[str, ...] = ()  # suffixes of the files that belong to the first
 
 
-def write_onnx(graph: Graph, path: Path, card: Card) -> None:
-    """Write an ONNX file with the card in its metadata; its dimensions are named batch, height and width."""
+def write_onnx(graph: Graph, path: Path, card: Card, *, low_pass: bool = True) -> None:
+    """Write an ONNX file with the card in its metadata; its dimensions are named batch, height and width.
+
+    Args:
+        graph: what is written.
+        path: the file.
+        card: plain JSON values.
+        low_pass: the runtime knows ONNX's resizing with a low-pass; False: it is written as products of matrices.
+
+    Raises:
+        AimmatError: torch cannot follow the computation.
+    """
     import onnx_ir as ir
+
+    table: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.aten.adaptive_avg_pool2d.default: _grid_means()}
+    if not low_pass:
+        table[torch.ops.aten._upsample_bilinear2d_aa.default] = _resizing()
 
     free = {0: torch.export.Dim("batch")}
     if graph.size is None:
@@ -45,23 +59,32 @@ def write_onnx(graph: Graph, path: Path, card: Card) -> None:
             side = torch.export.Dim(name)
             free[place] = side if graph.multiple == 1 else graph.multiple * side
     with _quiet(), torch.no_grad():
-        program = torch.export.export(graph.module, (graph.example(),), dynamic_shapes={"image": free}, strict=False)
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=["image"],
-            output_names=list(graph.names),
-            opset_version=OPSET,
-            custom_translation_table={torch.ops.aten.adaptive_avg_pool2d.default: _grid_means()},
-            verbose=False,
-        )
+        try:
+            program = torch.export.export(
+                graph.module, (graph.example(),), dynamic_shapes={"image": free}, strict=False
+            )
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=["image"],
+                output_names=list(graph.names),
+                opset_version=OPSET,
+                custom_translation_table=table,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter has no common type
+            sizes = "pictures of any size" if graph.size is None else "this network"
+            raise AimmatError(
+                f"torch cannot follow its computation for {sizes} ({line(error)}); export to torchscript"
+                + ", or give --size HxW" * (graph.size is None)
+            ) from error
         assert exported is not None
         model = exported.model
         height, width = graph.size or ("height", "width")
         for value in (*model.graph.inputs, *model.graph.outputs):
             assert value.shape is not None
             value.shape = ir.Shape(["batch", value.shape[1], height, width])
-        model.metadata_props[KEY] = json.dumps(card)
+        model.metadata_props[CARD] = json.dumps(card)
         exported.save(path)
 
 
@@ -79,26 +102,27 @@ def open_onnx(path: Path) -> Run:
 def write_torchscript(graph: Graph, path: Path, card: Card) -> None:
     """Write a TorchScript file with the card among its extra files."""
     module = graph.module
+    trace: Callable[..., Any] = torch.jit.trace
     with _quiet(), torch.no_grad():
         if isinstance(module, FreeHybrid):
             side = 2 * module.stride
             image, classes, alpha = (torch.rand(2, channels, side, side) for channels in (graph.channels, 3, 1))
             plain = module.maps, module.fusion
             try:
-                module.maps = torch.jit.trace(module.maps, image, check_trace=False)
-                module.fusion = torch.jit.trace(module.fusion, (classes, alpha), check_trace=False)
+                module.maps = trace(module.maps, image, check_trace=False)
+                module.fusion = trace(module.fusion, (classes, alpha), check_trace=False)
                 script = torch.jit.script(module)
             finally:
                 module.maps, module.fusion = plain
         else:
-            script = torch.jit.trace(module, graph.example(), check_trace=False)
-        torch.jit.save(script, str(path), _extra_files={KEY: json.dumps(card).encode()})
+            script = trace(module, graph.example(), check_trace=False)
+        torch.jit.save(script, str(path), _extra_files={CARD: json.dumps(card).encode()})
 
 
 def open_torchscript(path: Path) -> Run:
     """Run a TorchScript file."""
     with _quiet():
-        script = torch.jit.load(str(path), map_location="cpu")
+        script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
 
     def run(image: Tensor) -> list[Tensor]:
         with _quiet(), torch.inference_mode():
@@ -109,18 +133,13 @@ def open_torchscript(path: Path) -> Run:
 
 def write_openvino(graph: Graph, path: Path, card: Card) -> None:
     """Write an OpenVINO model, .xml and .bin, in float32, by way of ONNX."""
-    if isinstance(graph.module, FreeHybrid):
-        raise AimmatError(
-            "OpenVINO leaves out the low-pass of ONNX's resizing, so the hybrid strategy would give other mattes; "
-            "export the network alone, or the strategy to onnx"
-        )
     import openvino
 
     between = path.with_suffix(".onnx")
-    write_onnx(graph, between, card)
+    write_onnx(graph, between, card, low_pass=False)  # OpenVINO leaves it out without a word
     # Not by openvino.convert_model: it reports each use to its makers.
     model = openvino.Core().read_model(between)
-    model.set_rt_info(json.dumps(card), [KEY])
+    model.set_rt_info(json.dumps(card), [CARD])
     openvino.save_model(model, path, compress_to_fp16=False)
     del model  # it may hold the file open
     between.unlink()
@@ -150,7 +169,9 @@ def _grid_means() -> Callable[..., Any]:
     The exporter's own form cannot be run where the sides are free. Cell i of n covers the pixels from floor(i L / n) to
     ceil((i + 1) L / n), which whole numbers tell exactly.
     """
-    from onnxscript import opset20 as op
+    import onnxscript
+
+    op: Any = onnxscript.opset20
 
     def means(length: Any, cells: int) -> Any:
         pixel = op.Range(op.Constant(value_int=0), op.Squeeze(length), op.Constant(value_int=1))  # (L,)
@@ -170,6 +191,42 @@ def _grid_means() -> Callable[..., Any]:
         return op.MatMul(op.MatMul(rows, self), op.Transpose(columns, perm=[1, 0]))
 
     return adaptive_avg_pool2d
+
+
+def _resizing() -> Callable[..., Any]:
+    """Bilinear resizing with a low-pass as two products with matrices of weights.
+
+    An output pixel weighs what lies around its centre by a triangle, which is as wide as two of its own pixels, or of
+    the input's if those are wider.
+    """
+    import onnxscript
+
+    op: Any = onnxscript.opset20
+
+    def number(value: float) -> Any:
+        return op.Constant(value_float=value)
+
+    def centres(length: Any) -> Any:
+        zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+        return op.Add(op.Cast(op.Range(zero, op.Squeeze(length), one), to=1), number(0.5))
+
+    def weights(before: Any, after: Any) -> Any:
+        after = op.Constant(value_int=after) if isinstance(after, int) else after
+        scale = op.Div(op.Cast(before, to=1), op.Cast(after, to=1))
+        there = op.Unsqueeze(op.Mul(centres(after), scale), op.Constant(value_ints=[1]))  # (n, 1)
+        distance = op.Div(op.Abs(op.Sub(centres(before), there)), op.Max(scale, number(1.0)))
+        triangle = op.Max(op.Sub(number(1.0), distance), number(0.0))
+        return op.Div(triangle, op.ReduceSum(triangle, op.Constant(value_ints=[1]), keepdims=1))
+
+    def upsample_bilinear2d_aa(self: Any, output_size: Any, align_corners: bool, *scales: Any) -> Any:
+        shape = op.Shape(self)
+        rows, columns = (
+            weights(op.Gather(shape, op.Constant(value_ints=[axis])), after)
+            for axis, after in zip((2, 3), output_size, strict=True)
+        )
+        return op.MatMul(op.MatMul(rows, self), op.Transpose(columns, perm=[1, 0]))
+
+    return upsample_bilinear2d_aa
 
 
 def _column(cells: int) -> Any:

@@ -92,9 +92,9 @@ class FreeHybrid(nn.Module):
         )
         scales = (self.longest / sides.max()).clamp(max=scale)
         cells: list[int] = (sides * scales / self.stride + 0.5).floor().clamp(min=1).long().tolist()
-        if not torch.jit.is_scripting():
-            for side in cells:
-                torch._check(side >= 1)  # what torch.export must know of a size that is computed
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            for side in cells:  # what torch.export must know of a size that is computed
+                torch._check(side >= 1)  # type: ignore[no-untyped-call]
         size = [self.stride * side for side in cells]
         return F.interpolate(image, size, mode="bilinear", antialias=True)
 
@@ -118,7 +118,8 @@ def graph_of(net: Network, strategy: Strategy | None = None, size: Size | None =
     if strategy is None:
         if size is not None and (size[0] % stride or size[1] % stride):
             raise AimmatError(f"the sides of the network's image are multiples of {stride}, got {size[0]}x{size[1]}")
-        return Graph(Maps(net, names), names, channels, stride, size)
+        # U2-Net takes any sides by rounding odd ones up, which torch.export cannot follow where they are free.
+        return Graph(Maps(net, names), names, channels, stride if stride > 1 or size else 32, size)
     if channels != 3 or names != OUTPUTS or not getattr(net, "apart", True):
         raise AimmatError("the hybrid strategy takes a network with two decoders; export this one alone")
     if size is not None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from aimmat.functional.filters import box_blur
 
-_STEEPNESS = 1.5  # how much neighbours agree where alpha differs; smooth colours forgive a matte that is not exact
-_EVENNESS = 1e-5  # by how much less where it does not
+_STEEPNESS = 1.5  # how much neighbours agree for a difference of alpha; smooth colours forgive an inexact matte
+_EVENNESS = 1e-5  # what is added to that difference, so that they also agree where alpha is flat
 _RELAXATION = 1.3  # of a sweep: above 1 it goes beyond the solution for fixed neighbours, and gets there sooner
 _MOST_SWEEPS = 10
 _BAND = {"cpu": 1 << 17}  # pixels solved at once: what fits a core's cache
@@ -101,8 +101,8 @@ def blend_foreground(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         (foreground, background), each like the image, values in [0, 1]; computed in float32 or better. The foreground
-        is the image where alpha is 1; the background is a blurred one. A layer is black further than 60 pixels from
-        where it is seen.
+        is the image where alpha is 1, and black further than 3 pixels from where alpha is above 0; the background is a
+        blurred one.
 
     Raises:
         ValueError: the shapes do not belong together, or the image is not floating point.
@@ -115,13 +115,13 @@ def blend_foreground(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     tensor([0.2500, 0.2500, 0.2500])
     """
     _check(image, alpha)
-    batch, dtype = len(image), _precision(image)
-    sums = []
+    (batch, _, height, width), dtype = image.shape, _precision(image)
+    small = image.new_empty((batch, 7, -(-height // 6), -(-width // 6)), dtype=dtype)
     for rows, _ in _bands(image, multiple=6, halo=0):
         picture, matte = image[..., rows, :].to(dtype), alpha[..., rows, :].to(dtype)
         layers = torch.cat([matte * picture, (1 - matte) * picture, matte], 1)
-        sums.append(F.avg_pool2d(layers, 6, ceil_mode=True))
-    near, far, weight = torch.split(box_blur(torch.cat(sums, 2), [15.0] * batch), [3, 3, 1], dim=1)
+        small[..., rows.start // 6 : -(-rows.stop // 6), :] = F.avg_pool2d(layers, 6, ceil_mode=True)
+    near, far, weight = torch.split(box_blur(small, [15.0] * batch), [3, 3, 1], dim=1)
     means = torch.cat([near / (weight + 1e-5), far / (1 - weight + 1e-5)], 1).clamp_(0, 1)
 
     foreground, background = torch.empty_like(image), torch.empty_like(image)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from aimmat.images import read_alpha, read_image, to_rgb
 from aimmat.inference.cutout import Foreground, cut_out, foreground_colours
+from aimmat.inference.fast import quick
 from aimmat.inference.strategies import Hybrid, Strategy
-from aimmat.schema import AimmatError
+from aimmat.schema import AimmatError, Prediction
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
@@ -25,15 +26,37 @@ class Predictor:
         net: a network that gives a schema.Prediction and states its `stride`.
         strategy: strategy(net, image) -> Prediction at the image's own size; None takes Hybrid().
         device: "auto" takes CUDA where there is one, else the CPU; or any name that torch knows.
+        dtype, max_memory: how the network computes, see `inference.fast.quick`.
 
     Raises:
-        AimmatError: the device does not exist here.
+        AimmatError: the device does not exist here; `quick` refuses what it is given.
     """
 
-    def __init__(self, net: nn.Module, strategy: Strategy | None = None, device: str | torch.device = "auto") -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        strategy: Strategy | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "float32",
+        max_memory: float | None = None,
+    ) -> None:
         self.device = _device(device)
         self.net = net.to(self.device).eval()
         self.strategy = Hybrid() if strategy is None else strategy
+        self._quick = quick(self.net, dtype, max_memory)
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Prediction:
+        """What the network says of a batch, by the strategy.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1]; of a network that is shown a trimap (B, 4, H, W), the fourth that of 0, 0.5
+                and 1.
+
+        Returns:
+            The prediction on the device, every map (B, *, H, W).
+        """
+        return self.strategy(self._quick, images.to(self.device))
 
     @torch.inference_mode()
     def __call__(self, image: Picture, trimap: str | PathLike[str] | np.ndarray | None = None) -> np.ndarray:
@@ -66,15 +89,17 @@ class Predictor:
         batch = _batch(image)
         if trimap is not None:
             batch = torch.cat((batch, _trimap(trimap, batch.shape[-2:])), dim=1)
-        alpha = self.strategy(self.net, batch.to(self.device)).alpha
+        alpha = self.predict(batch).alpha
         return alpha[0, 0].float().cpu().numpy()
 
     @torch.inference_mode()
-    def cutout(self, image: Picture, fg: Foreground = "ml") -> np.ndarray:
+    def cutout(
+        self, image: Picture, trimap: str | PathLike[str] | np.ndarray | None = None, fg: Foreground = "ml"
+    ) -> np.ndarray:
         """Cut the foreground out of one picture.
 
         Args:
-            image: as for a call.
+            image, trimap: as for a call.
             fg: where the colours of the half-transparent come from, "ml", "blend" or "none"; see
                 `inference.cutout.foreground_colours`.
 
@@ -86,7 +111,7 @@ class Predictor:
             AimmatError, ValueError, TypeError: as for a call.
         """
         batch = _batch(image).to(self.device)
-        alpha = self(batch)
+        alpha = self(batch, trimap)
         colours = foreground_colours(batch, torch.from_numpy(alpha)[None, None].to(self.device), fg)
         return cut_out((colours[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy(), alpha)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,15 @@ from aimmat.functional.resize import resize
 from aimmat.schema import AimmatError, Prediction, Protocol, is_release
 
 Strategy = Callable[[nn.Module, Tensor], Prediction]
+
+
+@runtime_checkable
+class _Askable(typing.Protocol):
+    """A network whose decoders can be asked one at a time."""
+
+    def semantics(self, image: Tensor) -> Tensor: ...
+
+    def details(self, image: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -121,13 +131,18 @@ class Hybrid:
         fine_size = _fixed(net) or working_size(height, width, matting_scale, stride, self.max_side, self.protocol)
         coarse_size = working_size(height, width, self.semantic_scale, stride, self.max_side, self.protocol)
 
-        fine = net(_shown(image, fine_size, self.protocol))
-        if fine.semantic is None or fine.matting is None or not getattr(net, "apart", True):
-            return _keep_known(_stretch(fine, (height, width), self.protocol), image)
-        coarse = fine if coarse_size == fine_size else net(_shown(image, coarse_size, self.protocol))
+        if isinstance(net, _Askable) and coarse_size != fine_size:
+            classes = net.semantics(_shown(image, coarse_size, self.protocol))
+            details = net.details(_shown(image, fine_size, self.protocol))
+        else:
+            fine = net(_shown(image, fine_size, self.protocol))
+            if fine.semantic is None or fine.matting is None or not getattr(net, "apart", True):
+                return _keep_known(_stretch(fine, (height, width), self.protocol), image)
+            coarse = fine if coarse_size == fine_size else net(_shown(image, coarse_size, self.protocol))
+            classes, details = coarse.semantic, fine.matting
 
-        semantic = _stretch_classes(coarse.semantic, (height, width), self.protocol)
-        matting = _stretch_alpha(fine.matting, (height, width), self.protocol)
+        semantic = _stretch_classes(classes, (height, width), self.protocol)
+        matting = _stretch_alpha(details, (height, width), self.protocol)
         return _keep_known(Prediction(semantic, matting, fuse(semantic, matting, hard=self.fusion == "hard")), image)
 
 
@@ -252,7 +267,7 @@ def _stretch_classes(logits: Tensor, size: tuple[int, int], protocol: Protocol) 
         probabilities = torch.cat([background, ~(background | foreground), foreground], dim=1).float()
     else:
         probabilities = resize(logits.float().softmax(dim=1), size)
-    return probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()
+    return probabilities.clamp_(min=torch.finfo(torch.float32).tiny).log_()
 
 
 def _stretch_alpha(alpha: Tensor, size: tuple[int, int], protocol: Protocol) -> Tensor:

@@ -62,6 +62,11 @@ class SemanticDecoder(nn.Module):
 
     def forward(self, deepest: Tensor) -> tuple[Tensor, Tensor]:
         """E_4 -> class logits (B, 3, H, W) and the map that guides the matting decoder, (B, C_0, H, W)."""
+        guide = upsample(self.coarse(deepest))  # (B, 64, H, W), tapped before its excitation
+        return self.head(self.excites[4](guide)), guide
+
+    def coarse(self, deepest: Tensor) -> Tensor:
+        """All but the last size: E_4 -> (B, C_0, H/2, W/2)."""
         context = self.context(deepest)  # (B, 512, H/32, W/32)
         x = torch.cat((context, deepest), dim=1)
         for k, lead in enumerate(self.leads):
@@ -69,8 +74,8 @@ class SemanticDecoder(nn.Module):
             # of the pixels.
             x = upsample(self.excites[k](self.blocks[k](x)))  # (B, 256, H/16, W/16) to (B, 64, H/2, W/2)
             x = torch.cat((upsample(lead(context), 2 ** (k + 1)), x), dim=1)
-        guide = upsample(self.blocks[4](x))  # (B, 64, H, W), tapped before its excitation
-        return self.head(self.excites[4](guide)), guide
+        x = self.blocks[4](x)
+        return x
 
 
 class MattingDecoder(nn.Module):
@@ -95,10 +100,7 @@ class MattingDecoder(nn.Module):
 
     def forward(self, features: Features, attention: Tensor | None) -> Tensor:
         """Encoder features and attention (B, 1, H, W) -> logits of the alpha in the transition, (B, 1, H, W)."""
-        x = self.bridge(features.maps[4])  # (B, 512, H/32, W/32)
-        for k in (4, 3, 2, 1):
-            x = self.blocks[4 - k](torch.cat((x, features.maps[k]), dim=1))
-            x = self._enlarge(x, features.indices[k - 1])  # (B, 256, H/16, W/16) to (B, 64, H, W), without MP H/2
+        x = self._enlarge(self.coarse(features), features.indices[0])  # (B, 64, H, W), without MP H/2
         x = self.blocks[4](torch.cat((x, features.maps[0]), dim=1))
         if not self.mp:
             x = upsample(x)
@@ -106,6 +108,15 @@ class MattingDecoder(nn.Module):
             x = x * (1 + attention)  # M + M * A
         logits: Tensor = self.head(x)
         return logits
+
+    def coarse(self, features: Features) -> Tensor:
+        """All but the last size: encoder features -> (B, C_0, H/4, W/4)."""
+        x = self.bridge(features.maps[4])  # (B, 512, H/32, W/32)
+        for k in (4, 3, 2):
+            x = self.blocks[4 - k](torch.cat((x, features.maps[k]), dim=1))
+            x = self._enlarge(x, features.indices[k - 1])  # (B, 256, H/16, W/16) to (B, 64, H/4, W/4)
+        x = self.blocks[3](torch.cat((x, features.maps[1]), dim=1))
+        return x
 
     def _enlarge(self, x: Tensor, indices: tuple[Tensor, ...]) -> Tensor:
         """Undo the pooling before a stage: the last pool first."""
@@ -194,3 +205,9 @@ class AimNet(Network):
         precise = torch.promote_types(details.dtype, torch.float32)
         logits, matting = logits.to(precise), details.to(precise).sigmoid()
         return Prediction(semantic=logits, matting=matting, alpha=fuse(logits, matting, self.hard, self.protocol))
+
+    def fast(self, dtype: torch.dtype = torch.float32, max_memory: float | None = None) -> Network:
+        """A copy that only predicts, in less time and memory: a `models.fast.FastAimNet`, which explains the rest."""
+        from aimmat.models.fast import MAX_MEMORY, FastAimNet
+
+        return FastAimNet(self, dtype, MAX_MEMORY if max_memory is None else max_memory)

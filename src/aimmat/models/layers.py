@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aimmat.schema import AimmatError, Batch
+
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has not the first
+_is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 
 
 def scaled(channels: int, width: float) -> int:
@@ -251,7 +254,7 @@ def unpool(x: Tensor, indices: Tensor, output_size: tuple[int, int], *, losers: 
             [0., 0., 0., 0.],
             [0., 0., 0., 0.]])
     """
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+    if _is_exporting() or _is_tracing():
         return _exported_unpool(x, indices, output_size)
     if x.shape != indices.shape:
         raise ValueError(
@@ -306,11 +309,11 @@ def _exported_unpool(x: Tensor, indices: Tensor, output_size: tuple[int, int]) -
             if (row, column) > (0, 0):  # a later neighbour; the last of them wins
                 there = ..., slice(row, row - 1 or None), slice(1 + column, column - 1 or None)
                 won = torch.where(places[there] == indices, values[there], won)
-    if torch.jit.is_tracing():  # a new plane would be bound to the device that was traced on
-        return torch._C._nn.max_unpool2d(won, indices, output_size)  # type: ignore[attr-defined]
-    height, width = output_size
-    plane = x.new_zeros(x.shape[0], x.shape[1], height * width)
-    return plane.scatter(2, indices.flatten(2), won.flatten(2)).unflatten(2, (height, width))
+    if _is_tracing():  # a new plane would be bound to the device that was traced on
+        unpooled: Tensor = torch._C._nn.max_unpool2d(won, indices, output_size)  # type: ignore[attr-defined]
+        return unpooled
+    plane = x.new_zeros(x.shape[0], x.shape[1], output_size[0] * output_size[1])
+    return plane.scatter(2, indices.flatten(2), won.flatten(2)).view(x.shape[0], x.shape[1], *output_size)
 
 
 def _pixels(maps: Tensor, last: bool) -> Tensor:

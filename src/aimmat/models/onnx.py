@@ -14,6 +14,35 @@ from aimmat.models.layers import Network
 from aimmat.schema import AimmatError, Prediction
 
 ACTIVATIONS = ("none", "sigmoid", "stretch")
+CARD = "aimmat"  # its key in the metadata of a file that was exported here
+
+
+def line(error: Exception) -> str:
+    """The beginning of what a runtime says, which may be a page."""
+    return " ".join(str(error).split())[:160]
+
+
+def open_session(path: str) -> Any:
+    """A session of ONNX Runtime, on a GPU where it has one, with as many threads as torch has.
+
+    Raises:
+        AimmatError: ONNX Runtime is not installed, or the file is missing or none that it takes.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise AimmatError("model=onnx needs ONNX Runtime; install it by pip install 'aimmat[onnx]'") from error
+    if not Path(path).is_file():
+        raise AimmatError(f"there is no ONNX file {path}; give one by path=FILE.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what fails is raised
+    there = onnxruntime.get_available_providers()
+    wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=wanted)
+    except Exception as error:  # ONNX Runtime has no common type of its own
+        raise AimmatError(f"cannot load {path}: it is no ONNX file that ONNX Runtime takes ({line(error)})") from error
 
 
 class OnnxNetwork(Network):
@@ -55,7 +84,12 @@ class OnnxNetwork(Network):
                 raise AimmatError(f"onnx's {name} is three numbers{', above 0' * (name == 'std')}, got {list(value)}")
             self.register_buffer(name, torch.tensor([float(number) for number in value]).view(3, 1, 1), False)
         self.path, self.activation = str(path), activation
-        self.session = _session(self.path)
+        self.session = open_session(self.path)
+        if CARD in self.session.get_modelmeta().custom_metadata_map:
+            raise AimmatError(
+                f"{path} was made by python -m aimmat.export and normalises its input itself; load it by "
+                f"aimmat.load({str(path)!r}), or evaluate the weights that it was made from"
+            )
         self.input, self.size = _input(self.session, self.path)
         self.stride = self.size or stride
         self.output = _output(self.session, self.path, output)
@@ -78,7 +112,7 @@ class OnnxNetwork(Network):
             # One by one: a batch is often fixed to 1 in such files.
             found = [self.session.run([self.output], {self.input: picture[None]})[0] for picture in pictures]
         except Exception as error:  # ONNX Runtime has no common type of its own
-            raise AimmatError(f"the network {self.path} cannot run on {tuple(image.shape)}: {_line(error)}") from error
+            raise AimmatError(f"the network {self.path} cannot run on {tuple(image.shape)}: {line(error)}") from error
         maps = torch.from_numpy(np.stack(found)).float()
         height, width = image.shape[-2:]
         if maps.numel() != len(image) * height * width:
@@ -93,21 +127,6 @@ class OnnxNetwork(Network):
             low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
             maps = (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
         return Prediction(None, None, maps.clamp(0, 1).to(image.device))
-
-
-def _session(path: str) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise AimmatError("model=onnx needs ONNX Runtime; install it by pip install 'aimmat[onnx]'") from error
-    if not Path(path).is_file():
-        raise AimmatError(f"there is no ONNX file {path}; give one by path=FILE.onnx")
-    there = onnxruntime.get_available_providers()
-    wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
-    try:
-        return onnxruntime.InferenceSession(path, providers=wanted)
-    except Exception as error:  # ONNX Runtime has no common type of its own
-        raise AimmatError(f"cannot load {path}: it is no ONNX file that ONNX Runtime takes ({_line(error)})") from error
 
 
 def _input(session: Any, path: str) -> tuple[str, int | None]:
@@ -134,7 +153,3 @@ def _output(session: Any, path: str, name: str | None) -> str:
 
 def _outputs(session: Any) -> list[str]:
     return [found.name for found in session.get_outputs()]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

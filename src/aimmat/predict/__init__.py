@@ -178,6 +178,11 @@ def _load(given: argparse.Namespace) -> Predictor:
 
     keep_memory()
     predictor = aimmat.load(given.weights, device=given.device)
+    if getattr(predictor.net, "input_channels", 3) == 4:
+        name = type(predictor.net).__name__
+        raise AimmatError(
+            f"{name} mattes by a trimap, which this command has none of; use aimmat.load(...)(picture, trimap)"
+        )
     name = given.strategy or type(predictor.strategy).__name__.lower()
     scales, names = _scales(given.scales), SCALES.get(name, ())
     if len(scales) > len(names):

@@ -42,6 +42,7 @@ from aimmat.weights import released
 from aimmat.weights.files import Card, Content, Weights, find, fit, plain, read, write
 from aimmat.weights.layout import Recognised
 from aimmat.weights.layouts import recognise
+from aimmat.weights.onnx import load_onnx
 from aimmat.weights.releases import Release
 
 FORMAT = 1
@@ -140,8 +141,8 @@ def load_network(
         path_or_name: a `.safetensors` file of `save_network`; a Lightning checkpoint of a run, whose hyper-parameters
             hold "model" and whose weights are named "net.*"; a run's folder, which stands for the
             `model.safetensors` in it, else for its newest `<stage>/checkpoints/last.ckpt`; a checkpoint of the
-            released AIM code or of another network's public code, see `layouts`; or a name in RELEASES, unless a file
-            is called so.
+            released AIM code or of another network's public code, see `layouts`; an ONNX file, see `weights.onnx`; or
+            a name in RELEASES, unless a file is called so.
         protocol: None keeps what the card says; "paper" or "release" is written into the card's model and inference.
         switches: of the network, those that a file without a card cannot tell. A file with a card says its own.
 
@@ -152,7 +153,10 @@ def load_network(
         AimmatError: there is nothing of that name, it is no checkpoint of a network, a switch must be said that is
             not, or its weights do not fit the network that it names.
     """
-    return read_network(path_or_name, protocol, **switches)[:2]
+    path, release = find(path_or_name)
+    if path.suffix == ".onnx":
+        return load_onnx(path, protocol, switches)
+    return assemble(path, read(path), release, protocol, switches)[:2]
 
 
 def read_network(path_or_name: str | PathLike[str], protocol: Protocol | None = None, **switches: Any) -> Loaded:
