@@ -5,6 +5,7 @@ from pathlib import Path
 from runpy import run_path
 
 import pytest
+import torch
 
 from aimmat.models import NETWORKS, build
 from aimmat.report import main as report
@@ -12,7 +13,11 @@ from aimmat.schema import AimmatError
 from aimmat.tables.paper import printed
 from aimmat.tables.runs import run_name
 from aimmat.train import check, config_dir, sequence
-from aimmat.train.plan import stage_model
+from aimmat.train.plan import first_start, stage_model
+from aimmat.weights import load_network
+from aimmat.weights.dim import FLAT
+from aimmat.weights.released import rename
+from aimmat.weights.u2net import U2NET
 
 helpers = run_path(str(Path(__file__).with_name("test_train.py")))
 SMALL, composed, train = (helpers[name] for name in ("SMALL", "composed", "train"))
@@ -78,3 +83,35 @@ def test_a_row_of_the_ablation_is_no_network_of_another_method(name):
 
 def test_the_folder_of_configs_names_every_network():
     assert {path.stem for path in (config_dir() / "model").glob("*.yaml")} == set(NETWORKS)
+
+
+def as_public(net, names):
+    """A network's tensors under the names of its public code."""
+    weights = net.state_dict()
+    return {theirs: weights[ours] for ours, theirs in rename(weights, names).items()}
+
+
+def test_weights_of_another_method_are_named_as_what_they_are(tmp_path):
+    torch.save(as_public(build("u2net", small=True), U2NET), tmp_path / "u2netp.pth")
+    config = composed("experiment=full", f"init={tmp_path / 'u2netp.pth'}")
+    with pytest.raises(AimmatError, match=r"u2netp\.pth looks like .*U2NETP.*; you asked for aimnet: set model=u2net"):
+        first_start(config)
+
+
+def test_a_variant_that_no_file_tells_is_refused_until_it_is_said(tmp_path, monkeypatch):
+    net = build("dim")
+    names = rename(net.state_dict(), FLAT)
+    torch.save({theirs: net.state_dict()[ours] for ours, theirs in names.items()}, tmp_path / "dim.pth")
+    with pytest.raises(
+        AimmatError, match=r"dim\.pth looks like the DIM .*, and its tensors do not tell skip; say which"
+    ):
+        load_network(tmp_path / "dim.pth")
+    assert load_network(tmp_path / "dim.pth", skip=True)[0].skip
+    # What conf/ has by default was not said by anybody; what the command line has was.
+    arguments = ["experiment=dim", f"init={tmp_path / 'dim.pth'}"]
+    with pytest.raises(AimmatError, match="do not tell skip"):
+        first_start(composed(*arguments))
+    monkeypatch.setattr("aimmat.train.plan._said", lambda part: ["skip"])
+    with pytest.raises(AimmatError, match=r"add model\.trimap=traditional"):
+        first_start(composed(*arguments))
+    assert first_start(composed(*arguments, "model.trimap=traditional")).weights

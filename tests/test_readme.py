@@ -13,11 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from aimmat import bench, convert, models, prepare, report, score, train
+from aimmat import bench, convert, evaluate, models, prepare, report, score, train
 from aimmat.weights import save_release
 
 ROOT = Path(__file__).parents[1]
 make_tree = run_path(str(Path(__file__).parent / "data" / "trees.py"))["make_tree"]
+onnx_file = run_path(str(Path(__file__).parent / "models" / "test_onnx.py"))["onnx_file"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = [
     "model.width=0.0625",
@@ -38,7 +39,8 @@ def blocks(language):
 
 
 COMMANDS = [shlex.split(line, comments=True) for block in blocks("bash") for line in block.splitlines() if line.strip()]
-TRAININGS = [command[3:] for command in COMMANDS if command[:3] == ["python", "-m", "aimmat.train"]]
+ALL_METHODS = "model=glob(*,exclude=onnx)"  # a minute long: tests/test_methods.py runs it
+TRAININGS = [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.train"] and ALL_METHODS not in c]
 
 
 def run(module, arguments, monkeypatch, cwd):
@@ -81,6 +83,19 @@ def test_a_training_command_of_the_readme_runs(arguments, folder, monkeypatch):
         run(train, arguments, monkeypatch, folder)
     else:
         run(train, [*arguments, *SHORT, *logger], monkeypatch, folder)
+
+
+@pytest.mark.parametrize(
+    "arguments", [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.evaluate"]], ids=" ".join
+)
+def test_an_evaluating_command_of_the_readme_runs(arguments, folder, monkeypatch):
+    onnx_file(folder / "MODEL.onnx")
+    own = ["trainer.accelerator=cpu", "++trainer.limit_test_batches=3", "constants=false", "logger=none"]
+    run(evaluate, [*arguments, *own], monkeypatch, folder)
+
+
+def test_the_command_that_takes_a_minute_is_run_elsewhere():
+    assert ALL_METHODS in (ROOT / "tests" / "test_methods.py").read_text()
 
 
 def test_the_python_of_the_readme_runs(folder, monkeypatch):
@@ -148,7 +163,7 @@ def test_a_reporting_command_of_the_readme_runs(arguments, folder, tmp_path, mon
 
 
 def test_no_command_of_the_readme_is_left_untried():
-    tried = {f"aimmat.{name}" for name in ("train", "prepare", "report", "bench", "convert", "score")}
+    tried = {f"aimmat.{name}" for name in ("train", "prepare", "report", "bench", "convert", "score", "evaluate")}
     assert {command[2] for command in COMMANDS if command[:2] == ["python", "-m"]} <= tried
 
 

@@ -18,7 +18,7 @@ METHODS = {
     "aimnet": ({"width": 0.125}, 80, 5e-3),
     "hatt": ({"width": 0.0625}, 110, 5e-3),
     "gfm": ({"width": 0.25}, 40, 5e-3),
-    "dim": ({"width": 0.125}, 80, 5e-3),
+    "dim": ({"width": 0.25}, 160, 1e-3),
     "lf": ({"encoder": "densenet121", "width": 0.25}, 45, 6e-3),
     "u2net": ({"small": True, "width": 0.375}, 70, 1e-2),
     "shm": ({"width": 0.0625, "dropout": 0}, 90, 1e-2),

@@ -223,7 +223,8 @@ def first_start(config: DictConfig) -> Start:
     if (own := card["model"]["name"]) != wanted["name"]:
         looks = card.get("looks_like", f"the network {own} of a run")
         raise AimmatError(f"init={config.init} looks like {looks}; you asked for {wanted['name']}: set model={own}")
-    of_file = switches_of(card["model"]["name"]) | card["model"] | {"protocol": wanted["protocol"]}
+    of_file = switches_of(own) | card["model"]
+    of_file.pop("protocol", None)  # is no part of the weights
     if others := {key: value for key, value in of_file.items() if wanted.get(key, value) != value}:
         settings = " ".join(f"model.{key}={str(value).lower()}" for key, value in others.items())
         raise AimmatError(f"init={config.init} holds another network than this run's; add {settings}")
