@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from aimmat import bench, convert, evaluate, models, prepare, report, score, train
+from aimmat import bench, convert, demo, evaluate, models, predict, prepare, report, score, train
+from aimmat.export import __main__ as export
 from aimmat.weights import save_release
 
 ROOT = Path(__file__).parents[1]
@@ -98,6 +99,47 @@ def test_the_command_that_takes_a_minute_is_run_elsewhere():
     assert ALL_METHODS in (ROOT / "tests" / "test_methods.py").read_text()
 
 
+@pytest.mark.parametrize(
+    "arguments", [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.predict"]], ids=" ".join
+)
+def test_a_predicting_command_of_the_readme_runs(arguments, folder, tmp_path, monkeypatch):
+    (tmp_path / "RUN").symlink_to(folder / "RUN")
+    for place in ("photo.jpg", "beach.jpg", "photos/one.jpg", "more/deep/two.jpg", "inbox/three.jpg"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "photo.jpg", tmp_path / place)
+    monkeypatch.chdir(tmp_path)
+    looks = iter([None, None, KeyboardInterrupt])  # at the folder that is watched; then Ctrl-C
+    monkeypatch.setattr(predict.time, "sleep", lambda seconds: _raised(next(looks)))
+    assert predict.main(arguments) == (130 if "--watch" in arguments else 0)
+    written = list((tmp_path / arguments[arguments.index("-o") + 1]).iterdir())
+    assert len(written) == (2 if "photos" in arguments and "more/**/*.jpg" in arguments else 1)
+
+
+def _raised(error):
+    if error is not None:
+        raise error
+
+
+def test_the_command_of_the_readme_serves_the_page(folder, monkeypatch, capsys):
+    import uvicorn
+
+    ((arguments),) = [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.demo"]]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets=None: None)
+    assert demo.main([*arguments, "--port", "0"]) == 0
+    assert capsys.readouterr().out.startswith("open http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    "arguments", [c[3:] for c in COMMANDS if c[:3] == ["python", "-m", "aimmat.export"]], ids=" ".join
+)
+def test_an_exporting_command_of_the_readme_runs(arguments, folder, tmp_path, monkeypatch):
+    (tmp_path / "RUN").symlink_to(folder / "RUN")
+    monkeypatch.chdir(tmp_path)
+    assert export.main(arguments) == 0
+    assert Path(arguments[arguments.index("-o") + 1]).exists()
+
+
 def test_the_python_of_the_readme_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
     (code,) = blocks("python")
@@ -163,7 +205,8 @@ def test_a_reporting_command_of_the_readme_runs(arguments, folder, tmp_path, mon
 
 
 def test_no_command_of_the_readme_is_left_untried():
-    tried = {f"aimmat.{name}" for name in ("train", "prepare", "report", "bench", "convert", "score", "evaluate")}
+    names = ["train", "evaluate", "predict", "demo", "export", "prepare", "report", "bench", "convert", "score"]
+    tried = {f"aimmat.{name}" for name in names}
     assert {command[2] for command in COMMANDS if command[:2] == ["python", "-m"]} <= tried
 
 

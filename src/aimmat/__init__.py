@@ -58,7 +58,12 @@ def build(name: str, **switches: Any) -> nn.Module:
 
 
 def load(
-    path_or_name: str | os.PathLike[str], device: str = "auto", protocol: Protocol | None = None, **switches: Any
+    path_or_name: str | os.PathLike[str],
+    device: str = "auto",
+    protocol: Protocol | None = None,
+    dtype: str = "float32",
+    max_memory: float | None = None,
+    **switches: Any,
 ) -> Predictor:
     """Make a Predictor from trained weights; it applies the strategy that they were tested with.
 
@@ -69,6 +74,8 @@ def load(
         device: "auto" takes CUDA where there is one, else the CPU; or any name that torch knows.
         protocol: "paper" or "release", what is computed where the two differ; None takes what the weights were
             trained for.
+        dtype: of the network's arithmetic, "float32", or "bfloat16", which is quicker.
+        max_memory: MiB for an AimNet's largest maps at once, see `inference.fast.quick`.
         switches: of the network, those that a file of public code cannot tell; the error names them.
 
     Returns:
@@ -82,7 +89,7 @@ def load(
 
     net, card = load_network(path_or_name, protocol, **switches)
     inference = {"protocol": card.get("protocol", "paper")} | (card.get("inference") or {"name": "hybrid"})
-    return Predictor(net, build_strategy(**inference), device)
+    return Predictor(net, build_strategy(**inference), device, dtype, max_memory)
 
 
 def __getattr__(name: str) -> Any:

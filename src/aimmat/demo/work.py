@@ -110,7 +110,7 @@ def cut(predictor: Predictor, photo: Photo) -> Result:
 
     with torch.inference_mode():
         image = torch.from_numpy(photo.colours).to(predictor.device).permute(2, 0, 1)[None].float() / 255
-        prediction = predictor.strategy(predictor.net, image)
+        prediction = predictor.predict(image)
         alpha = prediction.alpha.float()
         classes = None if prediction.semantic is None else likeliest_class(prediction.semantic)[0, 0].cpu().numpy()
         del prediction  # before the colours are solved for, which takes as much memory again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aimmat.schema import Protocol, SemanticClass, is_release
+from aimmat.schema import Protocol, is_release
 
 
 def likeliest_class(semantic_logits: Tensor, protocol: Protocol = "paper") -> Tensor:
@@ -57,9 +57,11 @@ def fuse(semantic_logits: Tensor, matting: Tensor, hard: bool, protocol: Protoco
             f"and {tuple(matting.shape)}; resize one to the other's size first"
         )
     if hard:
-        label = likeliest_class(semantic_logits, protocol)
-        known = (label == SemanticClass.FOREGROUND).to(matting.dtype)  # not .to(matting): a trace would keep its device
-        return torch.where(label == SemanticClass.TRANSITION, matting, known)
+        scores = semantic_logits.sigmoid() if is_release(protocol) else semantic_logits
+        background, transition, foreground = scores.chunk(3, dim=1)
+        # The first of equal classes, as argmax of `likeliest_class` says, which takes ten times as long on a CPU.
+        known = ((foreground > background) & (foreground > transition)).to(matting.dtype)
+        return torch.where((transition > background) & (transition >= foreground), matting, known)
     probability = semantic_logits.softmax(dim=1)
     unified = 0.5 * probability[:, 1:2] + probability[:, 2:3]
     sureness = 2 * (unified - 0.5).abs()

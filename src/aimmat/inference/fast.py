@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
+from typing import cast
 
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ def quick(net: nn.Module, dtype: str = "float32", max_memory: float | None = Non
         dtype: of the arithmetic, "float32", or "bfloat16", which is quicker and moves mattes by about a thousandth;
             predictions are float32.
         max_memory: MiB that an AimNet's maps of the full size of its input may take at once. It goes through the
-            picture in bands of as many rows as that allows, with the same result; None takes 288. What else it holds
+            picture in bands of as many rows as that allows, with the same result; None takes 450. What else it holds
             is not counted: the weights, maps of half the size, the picture.
 
     Returns:
@@ -41,9 +43,9 @@ def quick(net: nn.Module, dtype: str = "float32", max_memory: float | None = Non
                 f"the strategy a smaller max_side"
             )
     device = next((value.device.type for value in net.parameters()), "cpu")
-    if hasattr(net, "fast") and (device == "cpu" or max_memory is not None):
-        fast: nn.Module = net.fast(DTYPES[dtype], max_memory)
-        return fast
+    make = cast(Callable[..., nn.Module] | None, getattr(net, "fast", None))
+    if make is not None and (device == "cpu" or max_memory is not None):
+        return make(DTYPES[dtype], max_memory)
     if dtype == "float32":
         return net
     half = copy(net)  # the weights are shared

@@ -155,7 +155,7 @@ def _batch_from_tensor(image: Tensor) -> Tensor:
             f"predict the pictures of a batch one by one"
         )
     if batch.dtype in (torch.uint8, torch.uint16):
-        return batch.float() / torch.iinfo(batch.dtype).max
+        return batch.float().div_(torch.iinfo(batch.dtype).max)  # in place: a large picture need not exist twice
     if not batch.is_floating_point():
         raise ValueError(f"values must be uint8, uint16, or floating-point numbers in [0, 1], got {batch.dtype}")
     batch = batch.float()

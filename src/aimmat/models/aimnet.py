@@ -74,8 +74,8 @@ class SemanticDecoder(nn.Module):
             # of the pixels.
             x = upsample(self.excites[k](self.blocks[k](x)))  # (B, 256, H/16, W/16) to (B, 64, H/2, W/2)
             x = torch.cat((upsample(lead(context), 2 ** (k + 1)), x), dim=1)
-        x = self.blocks[4](x)
-        return x
+        coarse: Tensor = self.blocks[4](x)
+        return coarse
 
 
 class MattingDecoder(nn.Module):
@@ -115,8 +115,8 @@ class MattingDecoder(nn.Module):
         for k in (4, 3, 2):
             x = self.blocks[4 - k](torch.cat((x, features.maps[k]), dim=1))
             x = self._enlarge(x, features.indices[k - 1])  # (B, 256, H/16, W/16) to (B, 64, H/4, W/4)
-        x = self.blocks[3](torch.cat((x, features.maps[1]), dim=1))
-        return x
+        coarse: Tensor = self.blocks[3](torch.cat((x, features.maps[1]), dim=1))
+        return coarse
 
     def _enlarge(self, x: Tensor, indices: tuple[Tensor, ...]) -> Tensor:
         """Undo the pooling before a stage: the last pool first."""

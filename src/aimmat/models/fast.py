@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from itertools import pairwise
 
@@ -17,7 +16,7 @@ from aimmat.models.encoders import Features
 from aimmat.models.layers import Network, unpool, upsample
 from aimmat.schema import Prediction
 
-MAX_MEMORY = 288  # MiB for the maps of a band: in float32 and at width 1 those of 2**18 pixels
+MAX_MEMORY = 450  # MiB for the maps of a band: in float32 and at width 1 those of 640 x 640 pixels
 STEP = 32  # a band's rows are a multiple of it
 HALO = 8  # rows beside a band that its pooled values need: 3 of the stem, the rest of the pooling and its undoing
 MARGIN = 3  # rows beside a band that its alpha needs: 1 of each of the last three convolutions
@@ -46,7 +45,7 @@ class FastAimNet(Network):
         self.band = int(max_memory * 2**20 / (net.encoder.channels[0] * (4 * dtype.itemsize + 2)))  # pixels
         folded = deepcopy(net).eval().requires_grad_(False)
         _fold(folded)
-        folded.to(dtype=dtype, memory_format=torch.channels_last)
+        folded.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.encoder, self.semantic = folded.encoder, folded.semantic
         self.attention, self.matting = folded.attention, folded.matting
         self.to(net.mean.device).eval()
@@ -54,7 +53,8 @@ class FastAimNet(Network):
     def forward(self, image: Tensor) -> Prediction:
         """As AimNet's."""
         logits, matting = self._see(image, semantics=True, details=True)
-        assert logits is not None and matting is not None
+        assert logits is not None
+        assert matting is not None
         return Prediction(semantic=logits, matting=matting, alpha=fuse(logits, matting, self.hard, self.protocol))
 
     def semantics(self, image: Tensor) -> Tensor:
@@ -74,14 +74,14 @@ class FastAimNet(Network):
         bands = self._bands(image)
         features = self._encode(image, bands, indices=details)
         x = self.semantic.coarse(features.maps[4])  # (B, 64, H/2, W/2)
-        logits, attention = self._guide(x, bands, semantics, details and self.attention is not None)
+        logits, attention = self._guide(x, bands, semantics, details)
         del x
         if not details:
             return logits, None
         if not self.matting.mp:  # then no map of theirs has the full size but two of few channels
             return logits, self.matting(features, attention).float().sigmoid()
         x = self.matting.coarse(features)
-        x = unpool(x, features.indices[0][1], (image.shape[-2] // 2, image.shape[-1] // 2))  # (B, 64, H/2, W/2)
+        x = _unpool(x, features.indices[0][-1], (image.shape[-2] // 2, image.shape[-1] // 2))  # (B, 64, H/2, W/2)
         whole = features if len(bands) == 1 else None
         del features
         return logits, torch.cat([self._detail(image, band, x, attention, whole) for band in bands], dim=2)
@@ -92,9 +92,9 @@ class FastAimNet(Network):
         rows = max(self.band // (batch * width * STEP), 1) * STEP
         return list(pairwise([*range(0, height, rows), height]))
 
-    def _finest(self, image: Tensor, band: tuple[int, int], halo: int) -> tuple[Tensor, int]:
+    def _finest(self, image: Tensor, band: tuple[int, int]) -> tuple[Tensor, int]:
         """E_0 of the band with rows beside it, and how many stand before it."""
-        start, stop = max(band[0] - halo, 0), min(band[1] + halo, image.shape[-2])
+        start, stop = max(band[0] - HALO, 0), min(band[1] + HALO, image.shape[-2])
         rows = self.normalise(image[:, :, start:stop])
         found: Tensor = self.encoder.stem(rows.to(dtype=self.dtype, memory_format=torch.channels_last))
         return found, band[0] - start
@@ -106,18 +106,23 @@ class FastAimNet(Network):
                 self.normalise(image).to(dtype=self.dtype, memory_format=torch.channels_last)
             )
             return features
-        pooled, e0, first = [], None, None
+        pooled: list[Tensor] = []
+        maps: list[Tensor] = []
+        first: list[Tensor] = []
         for band in bands:
-            e0, before = self._finest(image, band, HALO)
+            e0, before = self._finest(image, band)
             kept = slice(before // 2, (before + band[1] - band[0]) // 2)
             if indices and len(bands) == 1:
-                found, first = F.max_pool2d(e0, 3, stride=2, padding=1, return_indices=True)
+                found, at = F.max_pool2d(e0, 3, stride=2, padding=1, return_indices=True)
+                first.append(at)
             else:
                 found = F.max_pool2d(e0, 3, stride=2, padding=1)
             pooled.append(found[:, :, kept])
+            maps = [e0 if len(bands) == 1 else image]  # nobody looks at it then
+            del e0
         x = pooled[0] if len(bands) == 1 else torch.cat(pooled, dim=2)
         del pooled
-        maps, where = [e0], []
+        where: list[tuple[Tensor, ...]] = []
         for stage in self.encoder.stages:
             if indices:
                 x, at = F.max_pool2d(x, 3, stride=2, padding=1, return_indices=True)
@@ -127,7 +132,7 @@ class FastAimNet(Network):
             x = stage(x)
             maps.append(x)
         if indices:
-            where[0] = (first, *where[0])
+            where[0] = (*first, *where[0])
         return Features(tuple(maps), tuple(where))
 
     def _guide(
@@ -143,11 +148,11 @@ class FastAimNet(Network):
             kept = slice(start - first, stop - first)
             if semantics:
                 logits.append(self.semantic.head(upsample(excited[:, :, first // 2 : last // 2]))[:, :, kept].float())
-            if attention:
+            if attention and self.attention is not None:
                 guide = upsample(x[:, :, first // 2 : last // 2])[:, :, kept].permute(0, 2, 3, 1)
-                summaries.append(torch.stack((guide.mean(dim=-1), guide.max(dim=-1).values), dim=1))
+                summaries.append(torch.stack((guide.mean(dim=-1), guide.amax(dim=-1)), dim=1))
         weight = None
-        if attention:
+        if attention and self.attention is not None:
             weight = self.attention.conv(torch.cat(summaries, dim=2)).sigmoid()
         return torch.cat(logits, dim=2) if semantics else None, weight
 
@@ -156,7 +161,7 @@ class FastAimNet(Network):
     ) -> Tensor:
         """The matting decoder's last size: its alpha in a band."""
         if whole is None:
-            e0, before = self._finest(image, band, HALO)
+            e0, before = self._finest(image, band)
             indices = F.max_pool2d(e0, 3, stride=2, padding=1, return_indices=True)[1]
         else:
             e0, before, indices = whole.maps[0], 0, whole.indices[0][0]
@@ -167,7 +172,13 @@ class FastAimNet(Network):
         x = self.matting.blocks[4](torch.cat((x[:, :, kept], e0[:, :, kept]), dim=1))
         if attention is not None:
             x = x.mul_(1 + attention[:, :, start:stop])
-        return self.matting.head(x)[:, :, band[0] - start : band[1] - start].float().sigmoid()
+        alpha: Tensor = self.matting.head(x)[:, :, band[0] - start : band[1] - start].float().sigmoid()
+        return alpha
+
+
+def _unpool(x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
+    """As `unpool`, which is torch's own on the CPU, but for the gradient."""
+    return F.max_unpool2d(x, indices, [2, 2], output_size=size) if x.device.type == "cpu" else unpool(x, indices, size)
 
 
 def _fold(net: nn.Module) -> None:

@@ -107,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one")
     how.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the network (%(default)s)")
     how.add_argument(
+        "--max-memory", type=float, metavar="MIB", help="of an AimNet's largest maps at once; more bands, same mattes"
+    )
+    how.add_argument(
         "--batch", type=int, default=1, metavar="N", help="pictures at once, if one size follows itself (%(default)s)"
     )
     return parser
@@ -174,10 +177,10 @@ def _background(given: str) -> np.ndarray:
 
 def _load(given: argparse.Namespace) -> Predictor:
     import aimmat
-    from aimmat.predict.work import half_precision, strategy_of
+    from aimmat.predict.work import strategy_of
 
     keep_memory()
-    predictor = aimmat.load(given.weights, device=given.device)
+    predictor = aimmat.load(given.weights, given.device, dtype=given.dtype, max_memory=given.max_memory)
     if getattr(predictor.net, "input_channels", 3) == 4:
         name = type(predictor.net).__name__
         raise AimmatError(
@@ -189,8 +192,6 @@ def _load(given: argparse.Namespace) -> Predictor:
         raise AimmatError(f"--scales of {name} must be {len(names)} at most ({', '.join(names)}), got {len(scales)}")
     options = dict(zip(names, scales, strict=False)) | ({} if given.max_side is None else {"max_side": given.max_side})
     predictor.strategy = strategy_of(predictor.strategy, name, options)
-    if given.dtype == "bfloat16":
-        half_precision(predictor)
     return predictor
 
 

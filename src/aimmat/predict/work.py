@@ -41,12 +41,6 @@ def strategy_of(current: Strategy, name: str, options: dict[str, Any]) -> Strate
     return build_strategy(name, **(vars(current) | options)) if options else current
 
 
-def half_precision(predictor: Predictor) -> None:
-    """Have the network compute in bfloat16 where that is safe; what comes before and after it stays in float32."""
-    autocast = torch.autocast(predictor.device.type, torch.bfloat16)
-    predictor.net.forward = autocast(predictor.net.forward)  # type: ignore[method-assign]
-
-
 def predict_files(predictor: Predictor, jobs: Iterable[Job], look: Look, batch: int = 1) -> Iterator[Outcome]:
     """Read, predict and write pictures.
 
@@ -86,7 +80,7 @@ def _predict_group(predictor: Predictor, group: Sequence[tuple[Job, Photo]], loo
     try:
         colours = torch.from_numpy(np.stack([photo.colours for _, photo in group]))
         images = colours.to(predictor.device).permute(0, 3, 1, 2).contiguous().float() / 255
-        prediction = predictor.strategy(predictor.net, images)
+        prediction = predictor.predict(images)
     except Exception as error:
         if len(group) == 1:
             yield group[0][0], _named(group[0][0], error)
