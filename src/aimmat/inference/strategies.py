@@ -1,7 +1,8 @@
-"""How a network sees a picture of any size: shrunk once (Resize), or once per decoder (Hybrid)."""
+"""How a network sees a picture of any size: shrunk once (Resize), once per decoder (Hybrid), or in windows (Tile)."""
 
 from __future__ import annotations
 
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -146,12 +147,114 @@ class Hybrid:
         return _keep_known(Prediction(semantic, matting, fuse(semantic, matting, hard=self.fusion == "hard")), image)
 
 
+@dataclass(frozen=True)
+class Tile:
+    """See a large picture's details in windows that overlap, its context at once and small, and fuse the two.
+
+    What a window says fades over the overlap, so that none has an edge. A network without one of the two decoders, or
+    whose parts cannot be taken apart, sees windows alone: it knows nothing of the rest of the picture there.
+
+    Args:
+        semantic_scale: sides of the input for the semantic decoder over sides of the picture.
+        matting_scale: sides of what the windows are cut from over sides of the picture; no cap.
+        window: side of a window in pixels of that, rounded down to a multiple of the network's stride; a network that
+            takes one size only has windows of that.
+        overlap: pixels that neighbouring windows share at least.
+        max_side: longest side that the semantic decoder sees, in pixels.
+        protocol: "release" resizes, rounds sizes and fuses as the released AIM code does, which has no such strategy.
+    """
+
+    semantic_scale: float = 1 / 4
+    matting_scale: float = 1.0
+    window: int = 1024
+    overlap: int = 256
+    max_side: int = 1600
+    protocol: Protocol = "paper"
+
+    def __post_init__(self) -> None:
+        is_release(self.protocol)
+        _check_positive(self, "semantic_scale", "matting_scale", "window", "overlap", "max_side")
+        if self.overlap > self.window / 2:
+            raise AimmatError(
+                f"overlap of the strategy must be at most half its window, got {self.overlap} of {self.window}"
+            )
+
+    def __call__(self, net: nn.Module, image: Tensor) -> Prediction:
+        """Predict at the picture's own size.
+
+        Args:
+            net: gives a Prediction and states its `stride`.
+            image: (B, 3, H, W) in [0, 1], or with a trimap as for Hybrid.
+
+        Returns:
+            The prediction, every map (B, *, H, W).
+        """
+        _check_image(net, image)
+        stride = cast(int, net.stride)
+        height, width = image.shape[-2:]
+        small = _fixed(net) or working_size(height, width, self.semantic_scale, stride, self.max_side, self.protocol)
+        context = _shown(image, small, self.protocol)
+        if isinstance(net, _Askable):
+            classes: Tensor | None = net.semantics(context)
+            details: Callable[[Tensor], Tensor] = net.details
+        else:
+            seen = net(context)
+            apart = seen.semantic is not None and seen.matting is not None and getattr(net, "apart", True)
+            classes = seen.semantic if apart else None
+            details = lambda picture: net(picture).matting if apart else net(picture).alpha  # noqa: E731
+        large = working_size(height, width, self.matting_scale, stride, sys.maxsize, self.protocol)
+        side = max(self.window // stride, 1) * stride if _fixed(net) is None else stride
+        matting = _windows(details, _shown(image, large, self.protocol), side, min(self.overlap, side // 2))
+        matting = _stretch_alpha(matting, (height, width), self.protocol)
+        if classes is None:
+            return _keep_known(Prediction(None, None, matting), image)
+        semantic = _stretch_classes(classes, (height, width), self.protocol)
+        return _keep_known(Prediction(semantic, matting, fuse(semantic, matting, hard=True)), image)
+
+
+def _windows(details: Callable[[Tensor], Tensor], picture: Tensor, side: int, overlap: int) -> Tensor:
+    """(B, 1, H, W): what is said of each window, the mean of those that share a pixel, weighted by their ramps."""
+    height, width = picture.shape[-2:]
+    total = picture.new_zeros(len(picture), 1, height, width, dtype=torch.float32)
+    weight = total.new_zeros(height, width)
+    for top, tall in _starts(height, side, overlap):
+        for left, wide in _starts(width, side, overlap):
+            place = slice(top, top + tall), slice(left, left + wide)
+            ramp = torch.outer(_ramp(top, tall, height, overlap), _ramp(left, wide, width, overlap)).to(total.device)
+            total[(..., *place)] += details(picture[(..., *place)].contiguous()).float() * ramp
+            weight[place] += ramp
+    return total / weight
+
+
+def _starts(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
+    """Where windows begin and how long they are, evenly spread.
+
+    >>> _starts(100, 128, 32), _starts(300, 128, 32)
+    ([(0, 100)], [(0, 128), (86, 128), (172, 128)])
+    """
+    if length <= side:
+        return [(0, length)]
+    steps = -(-(length - side) // max(side - overlap, 1))
+    return [(round(k * (length - side) / steps), side) for k in range(steps + 1)]
+
+
+def _ramp(start: int, size: int, length: int, overlap: int) -> Tensor:
+    """Weights of a window along one side: they rise from an edge inside the picture over the overlap."""
+    place = torch.arange(size) + 0.5
+    weight = torch.ones(size)
+    if start > 0:
+        weight = torch.minimum(weight, place / overlap)
+    if start + size < length:
+        weight = torch.minimum(weight, (size - place) / overlap)
+    return weight
+
+
 def build_strategy(name: str, **options: Any) -> Strategy:
     """Make a strategy from its name and options, as a config or a checkpoint states them.
 
     Args:
-        name: "resize" or "hybrid".
-        options: the constructor arguments of Resize or Hybrid.
+        name: "resize", "hybrid" or "tile".
+        options: the constructor arguments of Resize, Hybrid or Tile.
 
     Returns:
         A callable, strategy(net, image) -> Prediction.
@@ -162,7 +265,7 @@ def build_strategy(name: str, **options: Any) -> Strategy:
     >>> build_strategy("hybrid", matting_scale=0.5)
     Hybrid(semantic_scale=0.25, matting_scale=0.5, max_side=1600, fusion='hard', protocol='paper')
     """
-    strategies: dict[str, type[Resize | Hybrid]] = {"resize": Resize, "hybrid": Hybrid}
+    strategies: dict[str, type[Resize | Hybrid | Tile]] = {"resize": Resize, "hybrid": Hybrid, "tile": Tile}
     if name not in strategies:
         raise AimmatError(f"no inference strategy is called {name!r}; choose one of {', '.join(strategies)}")
     known = [field.name for field in fields(strategies[name])]
@@ -285,7 +388,7 @@ def _check_image(net: nn.Module, image: Tensor) -> None:
         )
 
 
-def _check_positive(strategy: Resize | Hybrid, *names: str) -> None:
+def _check_positive(strategy: Resize | Hybrid | Tile, *names: str) -> None:
     for name in names:
         value = getattr(strategy, name)
         if name in ("size", "matting_scale") and value is None:

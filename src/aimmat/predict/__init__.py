@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 POLL = 1.0  # seconds between two looks of --watch
 
-SCALES = {"hybrid": ("semantic_scale", "matting_scale"), "resize": ("scale",)}  # strategy -> what --scales sets
+DECODERS = ("semantic_scale", "matting_scale")
+SCALES = {"hybrid": DECODERS, "resize": ("scale",), "tile": DECODERS}  # strategy -> what --scales sets
 
 DESCRIPTION = """\
 Cuts the foreground out of pictures: one file for each, under the picture's own name, in the folder OUT. It is a cut-out
