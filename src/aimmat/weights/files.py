@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from aimmat.schema import AimmatError
+from aimmat.weights.hub import fetch_from_hub, hub_name
 from aimmat.weights.releases import RELEASES, Release, fetch
 
 Card = dict[str, Any]
@@ -41,7 +42,8 @@ def find(path_or_name: str | PathLike[str]) -> tuple[Path, Release | None]:
 
     Args:
         path_or_name: a file; a run's folder, which stands for the `model.safetensors` in it, else for its newest
-            `<stage>/checkpoints/last.ckpt`; or a name in RELEASES, which is downloaded unless that was done before.
+            `<stage>/checkpoints/last.ckpt`; a name in RELEASES, or ORG/NAME on the Hugging Face Hub, which are
+            downloaded unless that was done before.
 
     Returns:
         The file, and the release if it was named.
@@ -57,7 +59,13 @@ def find(path_or_name: str | PathLike[str]) -> tuple[Path, Release | None]:
     name = str(path_or_name)
     if name in RELEASES:
         return fetch(name), RELEASES[name]
-    raise AimmatError(f"cannot load {path}: no such file or folder, nor a release; releases are {', '.join(RELEASES)}")
+    known = f"no such file or folder, nor a release; releases are {', '.join(RELEASES)}"
+    if repo := hub_name(name):
+        try:
+            return fetch_from_hub(repo), None
+        except AimmatError as error:
+            raise AimmatError(f"cannot load {path}: {known}; and {error}") from error
+    raise AimmatError(f"cannot load {path}: {known}")
 
 
 def read(path: Path) -> Content:
