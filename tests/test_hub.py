@@ -107,6 +107,7 @@ def test_a_network_of_the_hub_is_loaded_and_kept(run, site, tmp_path, monkeypatc
     site.clear()
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody answers: the cache does
     assert aimmat.load("hf:org/name", "cpu").net is not None
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between its tries
     with pytest.raises(AimmatError, match="it cannot be reached and its cache has no copy; check the network"):
         aimmat.load("org/other", "cpu")
 
