@@ -5,7 +5,6 @@ import http.server
 import sys
 import threading
 
-import huggingface_hub
 import pytest
 import torch
 import yaml
@@ -17,6 +16,9 @@ from aimmat.schema import AimmatError, Category, ImageType, Row
 from aimmat.tables import write_rows
 from aimmat.weights import load_network, save_network
 from aimmat.weights.hub import FILE
+
+# Not among the extras for development: where it is installed, notebooks warn of a widget that they lack.
+huggingface_hub = pytest.importorskip("huggingface_hub")
 
 MODEL = {"name": "aimnet", "width": 0.0625}
 
